@@ -78,6 +78,10 @@ pub struct ConnectionArgs {
     /// Do not verify the API server's certificate
     #[arg(long, global = true)]
     pub insecure_skip_tls_verify: bool,
+    /// Make the tokens of `aws`, `aws-iam-authenticator`, `gke-gcloud-auth-plugin` and `kubelogin` without these programs, even if
+    /// they are installed
+    #[arg(long, global = true)]
+    pub native_auth: bool,
     /// User to impersonate
     #[arg(long = "as", global = true, value_name = "USER")]
     pub impersonate: Option<String>,

@@ -9,6 +9,7 @@ use std::{
 use cluster::{
     Access, Address, Cluster,
     connect::{self, Options},
+    native::Native,
 };
 use pace::Clock;
 use providers::reader::{Rates, ReaderInput, StandIn};
@@ -190,6 +191,18 @@ impl Session {
             environment: self.world.environment.clone(),
             clock: self.world.clock,
             stdin_is_terminal: io::stdin().is_terminal(),
+            native: Some(self.native(args.native_auth)),
+        }
+    }
+
+    /// Makes the tokens of credential plugins that are not installed, as in the image.
+    fn native(&self, always: bool) -> Native {
+        let stderr = self.world.stderr.clone();
+        Native {
+            find: providers::plugin::find,
+            known: providers::plugin::KNOWN,
+            always,
+            say: Arc::new(move |line| stderr.say(line)),
         }
     }
 

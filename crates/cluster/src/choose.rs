@@ -317,6 +317,8 @@ impl Entries {
                 let surroundings = Surroundings {
                     clock: options.clock,
                     stdin_is_terminal: options.stdin_is_terminal,
+                    environment: &options.environment,
+                    native: options.native.as_ref(),
                 };
                 let plugin = Plugin::new(exec.clone(), cluster, surroundings)?;
                 Ok(Credentials::Plugin(plugin.into()))

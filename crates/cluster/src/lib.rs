@@ -16,6 +16,7 @@ mod gate;
 mod header;
 mod kubeconfig;
 pub mod names;
+pub mod native;
 mod options;
 mod page;
 mod pages;

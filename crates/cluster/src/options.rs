@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use pace::Clock;
 use secrecy::SecretString;
 
-use super::address::Address;
+use super::{address::Address, native::Native};
 
 /// kubectl's connection flags, and what else a connection depends on. An empty flag counts as unset.
 #[derive(Clone)]
@@ -37,6 +37,8 @@ pub struct Options {
     pub clock: Clock,
     /// True if a credential plugin may use the terminal.
     pub stdin_is_terminal: bool,
+    /// Makes the tokens of credential plugins that are not installed.
+    pub native: Option<Native>,
 }
 
 impl Options {
@@ -57,6 +59,7 @@ impl Options {
             environment: BTreeMap::new(),
             clock,
             stdin_is_terminal: false,
+            native: None,
         }
     }
 }

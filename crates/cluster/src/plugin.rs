@@ -1,6 +1,7 @@
 //! Credential plugins (`exec` of a kubeconfig user): started once for all requests, and again when the credentials expire or the
 //! API server rejects them.
 
+mod in_process;
 mod process;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -17,11 +18,15 @@ use tokio::{
 };
 
 pub use self::process::kill_plugins;
-use self::process::{Output, Started};
+use self::{
+    in_process::InProcess,
+    process::{Output, Started},
+};
 use super::{
     failure::{ConnectError, PluginError},
     header::bearer,
     kubeconfig::{self, Exec},
+    native::Native,
     tls,
 };
 
@@ -53,6 +58,8 @@ pub(super) struct Plugin {
     clock: Clock,
     /// True if the plugin may use the terminal.
     interactive: bool,
+    /// Makes the token if the program is missing.
+    native: Option<InProcess>,
     /// Locked while the plugin runs, so that it runs once for all requests.
     last: Mutex<Option<Last>>,
 }
@@ -62,9 +69,11 @@ type Last = Result<Arc<Issued>, (Instant, PluginError)>;
 
 /// The part of the environment that plugins depend on.
 #[derive(Clone, Copy)]
-pub(super) struct Surroundings {
+pub(super) struct Surroundings<'a> {
     pub(super) clock: Clock,
     pub(super) stdin_is_terminal: bool,
+    pub(super) environment: &'a BTreeMap<String, String>,
+    pub(super) native: Option<&'a Native>,
 }
 
 impl Plugin {
@@ -72,7 +81,7 @@ impl Plugin {
     pub(super) fn new(
         exec: Exec,
         cluster: Option<Value>,
-        surroundings: Surroundings,
+        surroundings: Surroundings<'_>,
     ) -> Result<Self, ConnectError> {
         let terminal = surroundings.stdin_is_terminal;
         let name = short_name(&exec.command);
@@ -94,7 +103,15 @@ impl Plugin {
             spec.insert("cluster".to_owned(), cluster);
         }
         let info = json!({"kind": "ExecCredential", "apiVersion": exec.api_version, "spec": spec});
+        let native = InProcess::of(&exec, surroundings).map_err(|why| {
+            ConnectError::Plugin(PluginError {
+                name: short_name(&exec.command),
+                why,
+                hint: String::new(),
+            })
+        })?;
         Ok(Self {
+            native,
             exec,
             info: info.to_string(),
             clock: surroundings.clock,
@@ -188,6 +205,30 @@ impl Plugin {
     }
 
     async fn run(&self, after_rejection: bool) -> Result<Arc<Issued>, Why> {
+        let Some(native) = &self.native else {
+            return self.run_program(after_rejection).await;
+        };
+        if !native.is_forced() {
+            match self.run_program(after_rejection).await {
+                Err(Why::NotInstalled) => {}
+                result => return result,
+            }
+        }
+        let token = native
+            .token(&short_name(&self.exec.command), after_rejection)
+            .await?;
+        let text = std::str::from_utf8(token.token.expose()).ok();
+        let header = text.and_then(bearer).ok_or(Why::BadToken)?;
+        Ok(Arc::new(Issued {
+            header: Some(header),
+            identity: None,
+            expires: Some(token.renewed),
+            at: Instant::now(),
+            after_rejection,
+        }))
+    }
+
+    async fn run_program(&self, after_rejection: bool) -> Result<Arc<Issued>, Why> {
         let limit = if self.interactive {
             LIMIT_ON_TERMINAL
         } else {
@@ -269,6 +310,7 @@ struct Status {
 /// Why a plugin returned no credentials. The texts do not quote its output, which may contain a token.
 enum Why {
     NotInstalled,
+    NotMade(String),
     NotStarted(String),
     Failed(String),
     TookTooLong(Duration),
@@ -287,6 +329,7 @@ impl Why {
     fn text(self) -> String {
         match self {
             Self::NotInstalled => "is not installed here, or not on the PATH".to_owned(),
+            Self::NotMade(why) => why,
             Self::NotStarted(why) => format!("cannot be started: {why}"),
             Self::Failed(how) => format!("failed: {how}"),
             Self::TookTooLong(limit) => format!(
@@ -341,6 +384,8 @@ mod tests {
         let surroundings = Surroundings {
             clock: Clock::starting_at("2026-03-01T12:00:00Z".parse().unwrap()),
             stdin_is_terminal: false,
+            environment: &BTreeMap::new(),
+            native: None,
         };
         (
             Arc::new(Plugin::new(exec, None, surroundings).unwrap()),

@@ -38,6 +38,7 @@ pub(crate) mod kms;
 mod login;
 #[cfg(feature = "aws-parameter-store")]
 mod parameter_store;
+pub(crate) mod plugin;
 #[cfg(feature = "events-aws")]
 mod queue;
 mod secrets_manager;

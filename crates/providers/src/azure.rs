@@ -4,6 +4,7 @@ mod client;
 mod fault;
 pub(crate) mod keys;
 mod login;
+pub(crate) mod plugin;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -80,13 +81,7 @@ pub(super) fn receivers(settings: &Json) -> Result<Vec<Receiver>, Unread> {
 }
 
 async fn vault(store: &StoreSettings, identity: Identity<'_>) -> Result<KeyVault, Unread> {
-    let http = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT)
-        .read_timeout(ANSWER)
-        .timeout(TOTAL_TIMEOUT)
-        .build()
-        .map_err(|_| Unread::store(unread::UNAVAILABLE, "cannot set up TLS"))?;
+    let http = http()?;
     let settings = Settings::of(&store.settings)?;
     if let Identity::Ambient(ambient) = identity {
         let authority = login::authority(ambient);
@@ -98,6 +93,17 @@ async fn vault(store: &StoreSettings, identity: Identity<'_>) -> Result<KeyVault
         }
     }
     open(&settings, identity, http).await
+}
+
+/// The client for all requests. It follows no redirects, because the credentials would be sent with them.
+fn http() -> Result<reqwest::Client, Unread> {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT)
+        .read_timeout(ANSWER)
+        .timeout(TOTAL_TIMEOUT)
+        .build()
+        .map_err(|_| Unread::store(unread::UNAVAILABLE, "cannot set up TLS"))
 }
 
 /// Connects with this HTTP client.

@@ -26,6 +26,7 @@ use super::{Identity, Provider, StoreSettings, Unread, holder::Writer, unread};
 mod error;
 pub(crate) mod kms;
 mod login;
+pub(crate) mod plugin;
 #[cfg(feature = "events-gcp")]
 mod queue;
 mod search;

@@ -34,6 +34,8 @@ use serde_json::Value as Json;
 use self::trust::Origin;
 
 mod answer;
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
+mod arguments;
 #[cfg(feature = "aws")]
 mod aws;
 #[cfg(feature = "azure")]
@@ -57,6 +59,7 @@ mod kubernetes;
 mod limiter;
 mod names;
 mod no_answer;
+pub mod plugin;
 pub mod queue;
 pub mod reader;
 pub mod trust;

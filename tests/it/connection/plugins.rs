@@ -21,22 +21,31 @@ struct Scene {
 
 impl Scene {
     async fn new(script: &str, answer: Answer) -> Self {
+        let scene = Self::with_exec("command: ./aws", answer).await;
+        let path = std::env::var_os("PATH").expect("a PATH");
+        let scene = scene.setting("PATH", &path.to_string_lossy());
+        write(
+            scene.workspace.path(),
+            "aws",
+            &format!("#!/bin/sh\n{PRINT}{script}\n"),
+        );
+        scene
+    }
+
+    /// With this plugin in the kubeconfig. No program is on the PATH.
+    async fn with_exec(exec: &str, answer: Answer) -> Self {
         let (log, authority): (Log, _) = (Arc::default(), Authority::new("authority"));
         let pair = authority.server(&["127.0.0.1"]);
         let server = Server::tls("a", "127.0.0.1", &authority, &pair, &log, answer).await;
         let mut workspace = Workspace::new(Vec::new());
-        workspace.set(
-            "PATH",
-            &std::env::var_os("PATH").expect("a PATH").to_string_lossy(),
-        );
         workspace.set("KUBECONFIG", "config");
+        workspace.set("PATH", "/nowhere");
         let folder = workspace.path();
         write(folder, "ca.pem", &authority.pem);
-        write(folder, "aws", &format!("#!/bin/sh\n{PRINT}{script}\n"));
         let config = format!(
             "current-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n\
              clusters: [{{name: k, cluster: {{server: 'https://{}', certificate-authority: ca.pem}}}}]\n\
-             users: [{{name: u, user: {{exec: {{apiVersion: client.authentication.k8s.io/v1, command: ./aws, interactiveMode: IfAvailable}}}}}}]\n",
+             users: [{{name: u, user: {{exec: {{apiVersion: client.authentication.k8s.io/v1, {exec}, interactiveMode: IfAvailable}}}}}}]\n",
             server.address
         );
         write(folder, "config", &config);
@@ -45,6 +54,11 @@ impl Scene {
             log,
             _server: server,
         }
+    }
+
+    fn setting(mut self, name: &str, value: &str) -> Self {
+        self.workspace.set(name, value);
+        self
     }
 
     async fn status(&self) -> Outcome {
@@ -201,4 +215,98 @@ async fn process_that_a_plugin_leaves_behind_blocks_nothing() {
         .arg(pid.trim())
         .status()
         .expect("kill");
+}
+
+const EKS: &str = "command: aws, args: [--region, eu-west-1, eks, get-token, --cluster-name, prod, --output, json], \
+    env: [{name: AWS_ACCESS_KEY_ID, value: AKIAEXAMPLE}]";
+
+/// The request to STS in the token that the API server received.
+#[cfg(feature = "aws")]
+fn presigned(seen: &str) -> String {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    let token = seen.strip_prefix("a Bearer k8s-aws-v1.").expect("a token");
+    String::from_utf8(URL_SAFE_NO_PAD.decode(token).expect("base64")).expect("text")
+}
+
+#[cfg(feature = "aws")]
+#[tokio::test]
+async fn token_of_a_missing_program_is_made_here() {
+    let answer: Answer = Arc::new(|_| status(401, "Unauthorized"));
+    let scene = Scene::with_exec(EKS, answer).await;
+    let scene = scene.setting("AWS_SECRET_ACCESS_KEY", "hunter2");
+    let outcome = scene.status().await;
+    outcome.exits(4);
+    let said = "the credential plugin aws is not installed here, or not on the PATH; eso-sync makes the token of `aws eks get-token` itself";
+    // Once, although the token was renewed after the API server rejected it.
+    assert_eq!(
+        outcome.stderr.matches(said).count(),
+        1,
+        "{}",
+        outcome.stderr
+    );
+    assert!(!outcome.stderr.contains("hunter2") && !outcome.stderr.contains("k8s-aws-v1"));
+    assert_eq!(scene.seen().len(), 2);
+    let url = presigned(&scene.seen()[0]);
+    assert!(
+        url.starts_with("https://sts.eu-west-1.amazonaws.com/?Action=GetCallerIdentity&"),
+        "{url}"
+    );
+    assert!(url.contains("X-Amz-Credential=AKIAEXAMPLE%2F"), "{url}");
+}
+
+#[cfg(feature = "aws")]
+#[tokio::test]
+async fn installed_program_is_replaced_only_by_a_flag() {
+    let with_program = async || {
+        let scene = Scene::with_exec(EKS, forbidden()).await;
+        write(
+            scene.workspace.path(),
+            "bin/aws",
+            &format!("#!/bin/sh\n{PRINT}print t\n"),
+        );
+        let bin = scene.workspace.path().join("bin");
+        let path = format!(
+            "{}:{}",
+            bin.display(),
+            std::env::var("PATH").expect("a PATH")
+        );
+        let scene = scene.setting("AWS_SECRET_ACCESS_KEY", "hunter2");
+        scene.setting("PATH", &path)
+    };
+    let scene = with_program().await;
+    let outcome = scene.status().await;
+    assert_eq!(scene.seen()[0], "a Bearer t");
+    assert!(!outcome.stderr.contains("itself"), "{}", outcome.stderr);
+    let scene = with_program().await;
+    let outcome = scene.workspace.run(&["status", "--native-auth"]).await;
+    assert!(presigned(&scene.seen()[0]).contains("AKIAEXAMPLE"));
+    assert_eq!(scene.starts(), 0);
+    assert!(
+        outcome
+            .stderr
+            .contains("the credential plugin aws is not used (--native-auth); eso-sync makes")
+    );
+}
+
+#[tokio::test]
+async fn token_that_cannot_be_made_says_why() {
+    let missing = "is not installed here, or not on the PATH";
+    let known = "`aws eks get-token`, `aws-iam-authenticator token`, `gke-gcloud-auth-plugin` and `kubelogin get-token`";
+    for (exec, flags, why) in [
+        ("command: tsh, args: [kube]", &[][..], format!("`tsh` {missing}\n")),
+        ("command: tsh, args: [kube]", &["--native-auth"], format!("`tsh` cannot be replaced, as --native-auth demands: eso-sync makes the tokens of {known}\n")),
+        #[cfg(feature = "aws")]
+        ("command: aws, args: [sso, login]", &[], format!("`aws` {missing}, and eso-sync cannot make its token: argument 1 must be `eks`\n")),
+        #[cfg(feature = "azure")]
+        ("command: kubelogin, args: [get-token, --server-id, x]", &[], format!("`kubelogin` {missing}, and eso-sync cannot make its token: --login devicecode needs a person or another program. Possible are --login workloadidentity, spn (with a client secret) and msi\n")),
+        #[cfg(feature = "gcp")]
+        ("command: gke-gcloud-auth-plugin, args: [--secret=hunter2]", &["--native-auth"], "`gke-gcloud-auth-plugin` is not used (--native-auth), and eso-sync cannot make its token: the flag --secret is not supported; supported are --use_application_default_credentials\n".to_owned()),
+    ] {
+        let scene = Scene::with_exec(exec, forbidden()).await;
+        let arguments: Vec<&str> = ["status"].iter().chain(flags).copied().collect();
+        let outcome = scene.workspace.run(&arguments).await;
+        outcome.exits(4);
+        assert!(outcome.stderr.contains(&why), "{exec}: {}", outcome.stderr);
+        assert!(scene.seen().is_empty());
+    }
 }

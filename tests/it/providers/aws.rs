@@ -1,6 +1,7 @@
 //! Tests of AWS: errors against a double of its protocol, and normal behaviour against moto.
 
 mod credentials;
+mod eks;
 mod faults;
 pub(crate) mod moto;
 mod parameters;

@@ -2,6 +2,7 @@
 
 mod client;
 pub(super) mod google;
+mod plugin;
 
 use std::{
     collections::BTreeMap,

@@ -31,13 +31,13 @@ use super::{
 use crate::{Ambient, Identity, Resolver, Unread, credentials::TokenFile, unread};
 
 /// The session name that `CloudTrail` records.
-const SESSION: &str = "eso-sync";
+pub(super) const SESSION: &str = "eso-sync";
 
 /// The variable with the file of the service account token.
-const WEB_IDENTITY: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
+pub(super) const WEB_IDENTITY: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 
 /// The time limit for one answer.
-const ANSWER: Duration = Duration::from_secs(20);
+pub(super) const ANSWER: Duration = Duration::from_secs(20);
 
 /// The services that get credentials, as the SDK names them.
 const SERVICES: [&str; 4] = ["Secrets Manager", "SQS", "SSM", "STS"];
@@ -57,7 +57,7 @@ enum Who {
 }
 
 /// The endpoint of a service in a `[services]` section of the shared configuration file.
-fn endpoint_of_service(config: &SdkConfig, service: &str) -> Option<String> {
+pub(super) fn endpoint_of_service(config: &SdkConfig, service: &str) -> Option<String> {
     let key = ServiceConfigKey::builder()
         .service_id(service)
         .profile("endpoint_url")
@@ -381,7 +381,7 @@ fn assume_role_failed(role: &str, code: String) -> CredentialsError {
     })
 }
 
-fn credentials(
+pub(super) fn credentials(
     role: &str,
     answer: Option<aws_sdk_sts::types::Credentials>,
 ) -> Result<Credentials, CredentialsError> {

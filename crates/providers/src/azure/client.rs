@@ -96,7 +96,7 @@ impl Client {
                 vault,
                 login,
                 cloud,
-                transport: Transport::new(Arc::new(Bounded(http))),
+                transport: transport(http),
             }),
         }
     }
@@ -226,6 +226,11 @@ async fn list(
         || Ok(ListSecretPropertiesResult::default()),
         Response::into_model,
     )
+}
+
+/// The transport of the SDK's requests.
+pub(super) fn transport(http: reqwest::Client) -> Transport {
+    Transport::new(Arc::new(Bounded(http)))
 }
 
 /// Limits answers to [`MAX_BODY`] and to the share of the namespace, before they are kept.

@@ -22,7 +22,7 @@ use crate::{Ambient, Identity, Resolver, Unread, credentials::TokenFile, unread}
 const AUDIENCE: &str = "api://AzureADTokenExchange";
 
 /// The variable with the file of the service account token.
-const FEDERATED: &str = "AZURE_FEDERATED_TOKEN_FILE";
+pub(super) const FEDERATED: &str = "AZURE_FEDERATED_TOKEN_FILE";
 
 const CLIENT_ID: &str = "azure.workload.identity/client-id";
 const TENANT_ID: &str = "azure.workload.identity/tenant-id";
@@ -41,8 +41,11 @@ pub(super) enum Login {
         client: String,
         assertion: Assertion,
     },
-    /// A managed identity of the machine: the default one or a specific client.
-    Managed { client: Option<String> },
+    /// A managed identity of the machine: the default one, that of a client, or that with a resource ID.
+    Managed {
+        client: Option<String>,
+        resource: Option<String>,
+    },
 }
 
 /// The source of a service account token. It is read again for each login because it is short-lived.
@@ -110,9 +113,11 @@ impl Login {
                 assertion.clone(),
                 Some(ClientAssertionCredentialOptions { client_options }),
             )?,
-            Self::Managed { client } => {
+            Self::Managed { client, resource } => {
+                let resource = resource.clone().map(UserAssignedId::ResourceId);
+                let client = client.clone().map(UserAssignedId::ClientId);
                 ManagedIdentityCredential::new(Some(ManagedIdentityCredentialOptions {
-                    user_assigned_id: client.clone().map(UserAssignedId::ClientId),
+                    user_assigned_id: resource.or(client),
                     client_options,
                 }))?
             }
@@ -177,7 +182,10 @@ fn of_job(ambient: &Ambient) -> Login {
             };
         }
     }
-    Login::Managed { client }
+    Login::Managed {
+        client,
+        resource: None,
+    }
 }
 
 async fn of_application(settings: &Settings, resolver: &Resolver) -> Result<Login, Unread> {
@@ -290,7 +298,7 @@ mod tests {
         match of_job(&ambient) {
             Login::Secret { tenant, client, .. } => format!("secret of {client} in {tenant}"),
             Login::Assertion { tenant, client, .. } => format!("token for {client} in {tenant}"),
-            Login::Managed { client } => format!("managed {client:?}"),
+            Login::Managed { client, .. } => format!("managed {client:?}"),
         }
     }
 

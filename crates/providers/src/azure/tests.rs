@@ -1,6 +1,7 @@
 //! Tests against a double of the cloud. It has the real host names; only the addresses and the CA differ.
 
 mod login;
+mod plugin;
 mod service;
 mod write;
 

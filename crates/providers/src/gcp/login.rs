@@ -28,7 +28,7 @@ pub(super) const ANSWER: Duration = Duration::from_secs(20);
 const ELSEWHERE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER";
 
 /// The variable with the file of the job's credentials.
-const FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+pub(super) const FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
 
 /// Google's endpoint for exchanging foreign tokens.
 const EXCHANGE: &str = "https://sts.googleapis.com/v1/token";
@@ -266,7 +266,7 @@ pub(super) async fn of_job(ambient: &Ambient) -> Result<Credentials, Unread> {
 }
 
 /// Checks where the credentials of a file are sent, and the service account token that it names.
-async fn check_of_job(json: &Json, ambient: &Ambient) -> Result<(), Unread> {
+pub(super) async fn check_of_job(json: &Json, ambient: &Ambient) -> Result<(), Unread> {
     const FIELDS: [&str; 3] = [
         "token_url",
         "token_uri",
@@ -286,12 +286,12 @@ async fn check_of_job(json: &Json, ambient: &Ambient) -> Result<(), Unread> {
     }
 }
 
-fn json_of(text: &Value) -> Result<Json, Unread> {
+pub(super) fn json_of(text: &Value) -> Result<Json, Unread> {
     // The error would quote the text.
     serde_json::from_slice(text.expose()).map_err(|_| failed("the credentials are not JSON"))
 }
 
-fn type_of(json: &Json) -> Option<&str> {
+pub(super) fn type_of(json: &Json) -> Option<&str> {
     json.get("type")?.as_str()
 }
 
