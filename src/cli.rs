@@ -861,6 +861,18 @@ pub struct RbacArgs {
     /// Print the permissions for reading this provider instead
     #[arg(long = "for", value_name = "PROVIDER", value_enum)]
     pub side: Option<Side>,
+    /// Output format [default: yaml]
+    #[arg(long = "output", short = 'o', value_enum, conflicts_with = "side")]
+    pub rights_form: Option<RightsForm>,
+}
+
+/// The form of rights in Kubernetes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RightsForm {
+    /// Roles and their bindings, for `kubectl apply`
+    Yaml,
+    /// Values of the Helm chart, for its job `sync`, `events` or `publish`
+    HelmValues,
 }
 
 /// The output format. Each command sets its own help text for the flag.
@@ -951,7 +963,7 @@ pub enum StatusOutput {
 }
 
 /// Flags without an environment variable, because they select what a single call does.
-const SELECTING: [&str; 27] = [
+const SELECTING: [&str; 28] = [
     "all",
     "all_namespaces",
     "columns",
@@ -971,6 +983,7 @@ const SELECTING: [&str; 27] = [
     "print_policy",
     "publish",
     "restart",
+    "rights_form",
     "secret",
     "selector",
     "side",

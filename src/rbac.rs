@@ -571,6 +571,20 @@ impl Rbac {
         documents.join("---\n")
     }
 
+    /// The rules of a job as values of the Helm chart. Its release is in the namespace of the job.
+    pub fn to_helm_values(&self, job: &str) -> String {
+        let own = self.namespaces.get(&self.job.namespace);
+        let others = self.namespaces.iter();
+        let others = others.filter(|(namespace, _)| **namespace != self.job.namespace);
+        let others: Vec<Value> = others
+            .map(|(name, rules)| json!({"name": name, "rules": rules}))
+            .collect();
+        let own = own.map_or(&[][..], Vec::as_slice);
+        let rules = json!({"cluster": self.cluster, "own": own, "namespaces": others});
+        let values = json!({"jobs": {job: {"rbac": {"rules": rules}}}});
+        serde_saphyr::to_string(&values).unwrap_or_default()
+    }
+
     fn pair(&self, namespace: Option<&str>, rules: &[Rule]) -> [Value; 2] {
         let (role, binding) = if namespace.is_some() {
             ("Role", "RoleBinding")

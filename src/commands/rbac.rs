@@ -2,7 +2,7 @@
 
 use crate::{
     asked::Flags,
-    cli::RbacArgs,
+    cli::{RbacArgs, RightsForm},
     exit::Exit,
     failure::Failure,
     output::print,
@@ -33,8 +33,9 @@ pub(super) fn rbac(session: &Session, args: &RbacArgs) -> Result<Exit, Failure> 
             of_publish.unwrap_or(rbac::SERVICE_ACCOUNT).to_owned()
         }),
     };
-    let needed = if args.publish {
-        publishing(session, args, &job)?
+    // The job in the chart's values.
+    let (needed, values_of) = if args.publish {
+        (publishing(session, args, &job)?, "publish")
     } else {
         running(session, args, &job)?
     };
@@ -45,12 +46,19 @@ pub(super) fn rbac(session: &Session, args: &RbacArgs) -> Result<Exit, Failure> 
     for warning in rules.warnings() {
         tracing::warn!("{warning}");
     }
-    print(&rules.to_yaml())?;
+    print(&match args.rights_form {
+        Some(RightsForm::HelmValues) => rules.to_helm_values(values_of),
+        Some(RightsForm::Yaml) | None => rules.to_yaml(),
+    })?;
     Ok(Exit::Done)
 }
 
-/// The rights of a run.
-fn running(session: &Session, args: &RbacArgs, job: &JobIdentity) -> Result<Rbac, Failure> {
+/// The rights of a run, and the job in the chart's values that has such a policy.
+fn running(
+    session: &Session,
+    args: &RbacArgs,
+    job: &JobIdentity,
+) -> Result<(Rbac, &'static str), Failure> {
     let policy = if args.policy.config.is_empty() {
         None
     } else {
@@ -59,7 +67,11 @@ fn running(session: &Session, args: &RbacArgs, job: &JobIdentity) -> Result<Rbac
         let loaded = session.policy_of_run(Sections::EVENTS, config, Flags::new(), ceilings)?;
         Some(loaded.policy)
     };
-    Ok(rbac::rules(policy.as_ref(), job))
+    let takes_events = policy
+        .as_ref()
+        .is_some_and(|policy| policy.events.is_some());
+    let values_of = if takes_events { "events" } else { "sync" };
+    Ok((rbac::rules(policy.as_ref(), job), values_of))
 }
 
 /// The rights of `publish`.

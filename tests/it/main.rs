@@ -23,6 +23,7 @@ mod monitoring;
 mod notify;
 mod oracle;
 mod outputs;
+mod packages;
 mod pods;
 mod policy;
 mod providers;

@@ -202,6 +202,7 @@ outputs! {
     schema_publish: ["schema", "--for", "publish"];
     rbac: ["rbac"];
     rbac_policy: ["rbac", "--config", "policy.yaml"] with "policy.yaml" = POLICY;
+    rbac_helm: ["rbac", "-o", "helm-values", "--config", "policy.yaml"] with "policy.yaml" = POLICY;
     rbac_aws: ["rbac", "--for", "aws"];
     rbac_azure: ["rbac", "--for", "azure"];
     rbac_gcp: ["rbac", "--for", "gcp"];
