@@ -248,28 +248,18 @@ impl Command {
     }
 
     /// True if people want to hear about its end: it changes something, or looks for drift. Who asks for a plan reads it.
-    pub const fn notifies(&self) -> bool {
-        match self {
-            Self::Run(args) | Self::Restart(args) => !args.act.dry_run,
-            Self::Events(args) => !args.act.dry_run,
-            Self::Sync(args) => !args.act.dry_run,
-            Self::Publish(args) => args.command.is_none() && !args.dry_run,
-            Self::Drift(_) => true,
-            Self::Plan(_)
-            | Self::Status(_)
-            | Self::History(_)
-            | Self::Diagnose(_)
-            | Self::Explain { .. }
-            | Self::Impact(_)
-            | Self::Advise(_)
-            | Self::Init(_)
-            | Self::Guide(_)
-            | Self::Validate(_)
-            | Self::Schema(_)
-            | Self::Rbac(_)
-            | Self::Completion { .. }
-            | Self::Man => false,
-        }
+    pub fn notifies(&self) -> bool {
+        let is_dry_run = if let Self::Run(args) | Self::Restart(args) = self {
+            args.act.dry_run
+        } else if let Self::Events(args) = self {
+            args.act.dry_run
+        } else if let Self::Sync(args) = self {
+            args.act.dry_run
+        } else {
+            matches!(self, Self::Publish(args) if args.dry_run)
+        };
+        let is_meant = self.carries_out() || matches!(self, Self::Sync(_) | Self::Drift(_));
+        is_meant && !is_dry_run
     }
 
     /// The report files, and the format of `-o` if one was chosen. None for a command that does not report.

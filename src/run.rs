@@ -139,8 +139,7 @@ pub async fn read_and_plan(
     let requests = cluster.requests();
     let mut workloads = Workloads::default();
     if let Some(options) = options {
-        let mode = policy.safety.key_names;
-        let targets = Targets::selected(&selected, &findings, &inventory, mode);
+        let targets = Targets::selected(&selected, &findings, &inventory, policy.safety.key_names);
         let reading = context.restarts(options).read(targets);
         let reading = session.in_phase(Phase::ReadWorkloads, reading);
         workloads = session.unless_stopped(reading).await?;
@@ -515,11 +514,8 @@ impl Pipeline<'_> {
         results: &Results,
         adopted: RestartResults,
     ) -> RestartResults {
-        let Some(options) = self
-            .context
-            .options
-            .filter(|_| snapshot.workloads.stamps.is_some())
-        else {
+        let has_stamps = snapshot.workloads.stamps.is_some();
+        let Some(options) = self.context.options.filter(|_| has_stamps) else {
             return adopted;
         };
         let session = self.context.session;

@@ -137,13 +137,13 @@ mod tests {
         drop(trace.phase(Phase::Check, clock));
         assert_eq!(trace.so_far(), Times::default());
         trace.switch_on();
-        let timed = trace.phase(Phase::Sync, clock);
+        let phase = trace.phase(Phase::Sync, clock);
         tokio::time::advance(3 * second).await;
         let object = || ("ExternalSecret", "shop".to_owned(), "db".to_owned());
         trace.ended(object, clock, second);
         let open = trace.so_far().phases[0].1;
         assert_eq!(open.end, None);
-        drop(timed);
+        drop(phase);
         let times = trace.so_far();
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
         let span = |start, end| Span {

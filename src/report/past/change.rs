@@ -118,6 +118,9 @@ mod tests {
 
     use super::*;
 
+    /// The arguments of [`run`].
+    type Case<'a> = (u8, &'a str);
+
     /// A run with this exit code. `objects` is `NAME:LEVEL …`, or `?` if it did not know them.
     fn run(exit_code: u8, objects: &str) -> PastRun {
         let items: Vec<String> = objects
@@ -141,7 +144,7 @@ mod tests {
     #[test]
     fn only_another_state_is_a_change() {
         // Now, and the runs before, the newest first.
-        let cases: [(&str, (u8, &str), &[(u8, &str)]); 21] = [
+        let cases: [(&str, Case<'_>, &[Case<'_>]); 21] = [
             ("first, good", (0, "a:changed"), &[]),
             ("first, failed", (3, "a:failed"), &[]),
             ("first, differences", (1, "a:differs"), &[]),

@@ -12,65 +12,68 @@ fn with(variables: &[(&str, &str)]) -> (Settings, Vec<String>) {
     read(&owned.collect())
 }
 
+/// A collector for both signals.
+const BASE: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/x/");
+/// Each with its name.
+const CASES: [(&str, &[(&str, &str)]); 12] = [
+    (
+        "nothing",
+        &[
+            ("OTEL_SERVICE_NAME", "x"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ],
+    ),
+    ("one for both", &[BASE]),
+    (
+        "empty counts as not set",
+        &[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")],
+    ),
+    (
+        "only traces",
+        &[(
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "http://collector:4318/own",
+        )],
+    ),
+    (
+        "own address",
+        &[
+            BASE,
+            ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://other/own"),
+        ],
+    ),
+    ("disabled", &[BASE, ("OTEL_SDK_DISABLED", "TRUE")]),
+    ("no traces", &[BASE, ("OTEL_TRACES_EXPORTER", "none")]),
+    (
+        "another exporter",
+        &[BASE, ("OTEL_METRICS_EXPORTER", "prometheus")],
+    ),
+    (
+        "one of two exporters",
+        &[BASE, ("OTEL_METRICS_EXPORTER", "prometheus, otlp")],
+    ),
+    (
+        "another protocol",
+        &[BASE, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")],
+    ),
+    (
+        "the right protocol",
+        &[
+            BASE,
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
+        ],
+    ),
+    (
+        "no address",
+        &[("OTEL_EXPORTER_OTLP_ENDPOINT", "planted:4317")],
+    ),
+];
+
 #[test]
 fn variables_decide_where_each_signal_goes() {
-    let base = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/x/");
-    let cases: [(&str, &[(&str, &str)]); 12] = [
-        (
-            "nothing",
-            &[
-                ("OTEL_SERVICE_NAME", "x"),
-                ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
-            ],
-        ),
-        ("one for both", &[base]),
-        (
-            "empty counts as not set",
-            &[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")],
-        ),
-        (
-            "only traces",
-            &[(
-                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-                "http://collector:4318/own",
-            )],
-        ),
-        (
-            "own address",
-            &[
-                base,
-                ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://other/own"),
-            ],
-        ),
-        ("disabled", &[base, ("OTEL_SDK_DISABLED", "TRUE")]),
-        ("no traces", &[base, ("OTEL_TRACES_EXPORTER", "none")]),
-        (
-            "another exporter",
-            &[base, ("OTEL_METRICS_EXPORTER", "prometheus")],
-        ),
-        (
-            "one of two exporters",
-            &[base, ("OTEL_METRICS_EXPORTER", "prometheus, otlp")],
-        ),
-        (
-            "another protocol",
-            &[base, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")],
-        ),
-        (
-            "the right protocol",
-            &[
-                base,
-                ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
-                ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
-            ],
-        ),
-        (
-            "no address",
-            &[("OTEL_EXPORTER_OTLP_ENDPOINT", "planted:4317")],
-        ),
-    ];
     let mut table = String::new();
-    for (name, variables) in cases {
+    for (name, variables) in CASES {
         let (settings, warnings) = with(variables);
         let shown = |target: &Option<Target>| match target {
             Some(target) => target.url.to_string(),
