@@ -49,11 +49,7 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
         .iter()
         .find(|external_secret| external_secret.id.name == *name);
     let (Some(item), Some(external_secret)) = (item, external_secret) else {
-        let namespace = &cluster.namespace;
-        let failure = Failure::not_found(&format!(
-            "externalsecrets \"{name}\" not found in namespace {namespace}"
-        ));
-        return Err(suggesting(failure, cluster, name, namespace).await);
+        return Err(not_found(cluster, name).await);
     };
     let check = snapshot.check.as_ref();
     let reads = check
@@ -80,6 +76,15 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
         |diagnosis, _| diagnosis.text(),
     )?;
     Ok(diagnosis.exit())
+}
+
+/// The error for a name that is not found, with what may be meant.
+async fn not_found(cluster: &Cluster, name: &str) -> Failure {
+    let namespace = &cluster.namespace;
+    let failure = Failure::not_found(&format!(
+        "externalsecrets \"{name}\" not found in namespace {namespace}"
+    ));
+    suggesting(failure, cluster, name, namespace).await
 }
 
 /// The selection of this ExternalSecret.
