@@ -4,6 +4,8 @@ mod client;
 mod fault;
 pub(crate) mod keys;
 mod login;
+#[cfg(feature = "events-azure")]
+mod queue;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,8 @@ use pace::Clock;
 use secret::Value;
 use serde_json::Value as Json;
 
+#[cfg(feature = "events-azure")]
+pub(super) use self::queue::connect_queue;
 use self::{
     client::{Client, Listing},
     fault::{Fault, Problem},
@@ -79,14 +83,19 @@ pub(super) fn receivers(settings: &Json) -> Result<Vec<Receiver>, Unread> {
     Settings::of(settings)?.receivers(true)
 }
 
-async fn vault(store: &StoreSettings, identity: Identity<'_>) -> Result<KeyVault, Unread> {
-    let http = reqwest::Client::builder()
+/// The HTTP client. It follows no redirect, because the token would be sent with it.
+fn http() -> Result<reqwest::Client, Unread> {
+    reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
         .read_timeout(ANSWER)
         .timeout(TOTAL_TIMEOUT)
         .build()
-        .map_err(|_| Unread::store(unread::UNAVAILABLE, "cannot set up TLS"))?;
+        .map_err(|_| Unread::store(unread::UNAVAILABLE, "cannot set up TLS"))
+}
+
+async fn vault(store: &StoreSettings, identity: Identity<'_>) -> Result<KeyVault, Unread> {
+    let http = http()?;
     let settings = Settings::of(&store.settings)?;
     if let Identity::Ambient(ambient) = identity {
         let authority = login::authority(ambient);

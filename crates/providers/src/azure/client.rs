@@ -96,7 +96,10 @@ impl Client {
                 vault,
                 login,
                 cloud,
-                transport: Transport::new(Arc::new(Bounded(http))),
+                transport: Transport::new(Arc::new(Bounded {
+                    http,
+                    most: MAX_BODY,
+                })),
             }),
         }
     }
@@ -228,14 +231,18 @@ async fn list(
     )
 }
 
-/// Limits answers to [`MAX_BODY`] and to the share of the namespace, before they are kept.
+/// Limits answers to a size in bytes and to the share of the namespace, before they are kept.
 #[derive(Debug)]
-struct Bounded(reqwest::Client);
+pub(super) struct Bounded {
+    pub(super) http: reqwest::Client,
+    pub(super) most: usize,
+}
 
 #[async_trait::async_trait]
 impl HttpClient for Bounded {
     async fn execute_request(&self, request: &HttpRequest) -> azure_core::Result<AsyncRawResponse> {
-        let answer = self.0.execute_request(request).await?;
+        let most = self.most;
+        let answer = self.http.execute_request(request).await?;
         let (status, headers, body) = answer.deconstruct();
         let mut length = 0;
         let answer = Arriving::current();
@@ -244,7 +251,7 @@ impl HttpClient for Bounded {
             let fits = answer
                 .as_ref()
                 .is_none_or(|answer| answer.take(chunk.len()).is_ok());
-            future::ready(if fits && length <= MAX_BODY {
+            future::ready(if fits && length <= most {
                 Ok(chunk)
             } else {
                 let detail = "the answer is too long";
