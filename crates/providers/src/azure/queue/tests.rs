@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt::Write as _,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -150,7 +151,9 @@ impl State {
         for (id, (text, pop, received)) in &mut self.messages {
             *pop += 1;
             *received += 1;
-            all += &format!(
+            // Writing to a String cannot fail.
+            let _ = write!(
+                all,
                 "<QueueMessage><MessageId>{id}</MessageId><PopReceipt>/+{pop}=</PopReceipt><DequeueCount>{received}</DequeueCount>\
                  <MessageText>{text}</MessageText></QueueMessage>"
             );
