@@ -20,7 +20,6 @@ use std::{sync::Arc, time::Duration};
 
 use ::events::{Attempts, Decoder, Disposal, End, Groups, Says, dispose};
 use pace::Wait;
-use providers::queue::OWNER;
 use tokio::time::Instant;
 
 use self::inbox::{Inbox, Message};
@@ -64,19 +63,20 @@ pub async fn check_owners(
             .look()
             .await
             .map_err(|unread| source.failure("look at", unread))?;
+        let tag = source.queue.owner_tag();
         let refused = match &state.owner {
             Some(found) if found == owner => None,
             Some(_) => Some(Refused::OtherOwner),
             None if required == RequireOwner::Require => Some(Refused::NoOwner),
             None => {
-                tally.warn(format!("the queue {} has no tag `{OWNER}`", source.name));
+                tally.warn(format!("the queue {} has no tag `{tag}`", source.name));
                 None
             }
         };
         tally.looked_at(&source.name, &state, refused);
         match refused {
             None => own.push(source),
-            Some(why) => tally.refuse(&source.name, owner, why),
+            Some(why) => tally.refuse(&source.name, why, [tag, owner]),
         }
     }
     Ok(own)
@@ -90,7 +90,7 @@ impl Job<'_> {
         if self.queues.is_empty() {
             return Ok(());
         }
-        let mut inbox = Inbox::new(self.queues, decoder(self.events), self.events.max_messages);
+        let mut inbox = Inbox::new(self.queues, decoder(self.events), self.events);
         loop {
             self.wait_for_the_lock(end).await?;
             let left = end.saturating_duration_since(Instant::now());
@@ -200,7 +200,7 @@ impl Job<'_> {
     }
 
     /// Handles messages. If the run fails as a whole, they are visible again at once.
-    async fn handle(&self, messages: Vec<Message>) -> Result<(), Failure> {
+    async fn handle(&self, mut messages: Vec<Message>) -> Result<(), Failure> {
         let mut groups = Groups::default();
         let mut ends: Vec<Vec<End>> = vec![Vec::new(); messages.len()];
         for (index, message) in messages.iter().enumerate() {
@@ -216,12 +216,8 @@ impl Job<'_> {
             }
         }
         let groups = groups.into_vec();
-        let mut receipts: Vec<_> = messages.iter().filter_map(Message::place).collect();
-        let ended = tokio::select! {
-            ended = Box::pin(self.rounds(&groups)) => ended,
-            () = inbox::keep_hidden(self.queues, &mut receipts) => Ok(Vec::new()),
-        };
-        let ended = match ended {
+        let rounds = Box::pin(self.rounds(&groups));
+        let ended = match inbox::while_hidden(self.queues, &mut messages, rounds).await {
             Ok(ended) => ended,
             Err(failure) => {
                 self.release(&messages).await;
@@ -247,7 +243,7 @@ impl Job<'_> {
             let attempts = Attempts {
                 received: message.attempts,
                 most: self.events.max_attempts,
-                poisons: false,
+                poisons: message.can_be_poisoned(),
             };
             let disposals = ends.iter().map(|&end| dispose(end, attempts));
             // Of a message that no end is known for, nothing is known to be handled.

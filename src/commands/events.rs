@@ -165,17 +165,13 @@ async fn connect(session: &Session, events: &Events) -> Result<Vec<Source>, Fail
     let mut queues = Vec::with_capacity(events.queues.len());
     for from in &events.queues {
         let name = from.to_string();
-        let address = name
-            .parse()
-            .map_err(|error: InvalidAddress| Failure::usage(format!("{name} {error}")))?;
+        let invalid = |error: InvalidAddress| {
+            Failure::usage(format!("{name}: the address {error}")).hint(error.hint())
+        };
+        let address = from.address().map_err(invalid)?;
         let connecting = providers::connect_queue(&address, &ambient);
         let queue = session.unless_stopped(connecting).await?;
-        let queue = queue.map_err(|unread| Failure {
-            exit: Exit::NoAccess,
-            message: format!("cannot connect to the queue {name}: {}", unread.why),
-            hint: None,
-            problems: Vec::new(),
-        })?;
+        let queue = queue.map_err(|unread| Source::failure_of(&name, "connect to", unread))?;
         queues.push(Source { name, queue });
     }
     Ok(queues)

@@ -51,6 +51,8 @@ pub struct EventsSummary {
     pub acknowledged: usize,
     /// The number of messages that stay in the queues, or were received by a process that was cut off before it handled them.
     pub kept: usize,
+    /// The number of messages that are not understood and were moved to the poison queue.
+    pub poisoned: usize,
     /// The number of messages whose acknowledgement failed. They are received again, which is harmless.
     pub not_disposed: usize,
     /// The time from an event to the proof that all ExternalSecrets that use its key hold the value.
@@ -201,8 +203,12 @@ impl EventsSummary {
             lines.push(format!("keys: {}", counted(&self.keys)));
         }
         let (acknowledged, kept) = (self.acknowledged, self.kept);
+        let poisoned = match self.poisoned {
+            0 => String::new(),
+            count => format!(", {count} moved to the poison queue"),
+        };
         lines.push(format!(
-            "messages: {acknowledged} acknowledged, {kept} kept"
+            "messages: {acknowledged} acknowledged, {kept} kept{poisoned}"
         ));
         if let Some(lag) = self.lag {
             lines.push(format!(

@@ -1,8 +1,8 @@
 //! The messages that were received and not yet disposed of.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, pin::pin, time::Duration};
 
-use ::events::{Decoder, Disposal, Notice};
+use ::events::{Decoder, Disposal, Notice, Says};
 use providers::{
     Unread,
     queue::{Delivery, NotDone, Queue, Receipt},
@@ -13,6 +13,7 @@ use super::tally::Tally;
 use crate::{
     exit::Exit,
     failure::Failure,
+    policy::Events,
     stop::{Level, Stop},
 };
 
@@ -31,10 +32,15 @@ pub struct Source {
     pub queue: Box<dyn Queue>,
 }
 
+/// The bodies of messages that a run keeps to move them to a poison queue, in bytes. The others are moved by the next run.
+const POISON: usize = 4 << 20;
+
 /// A message, without its body.
 pub(super) struct Message {
     pub(super) notices: Vec<Notice>,
     pub(super) attempts: u32,
+    /// The body, if it is not understood after all its deliveries and the queue has a poison queue.
+    poison: Option<String>,
     /// The queue and the receipt. None for an event from a file.
     from: Option<(usize, Receipt)>,
 }
@@ -42,9 +48,14 @@ pub(super) struct Message {
 impl Source {
     /// The error of a call that failed.
     pub(super) fn failure(&self, call: &str, unread: Unread) -> Failure {
+        Self::failure_of(&self.name, call, unread)
+    }
+
+    /// The error of a call to the queue of this name.
+    pub fn failure_of(queue: &str, call: &str, unread: Unread) -> Failure {
         Failure {
             exit: Exit::NoAccess,
-            message: format!("cannot {call} the queue {}: {}", self.name, unread.why),
+            message: format!("cannot {call} the queue {queue}: {}", unread.why),
             hint: unread
                 .permission
                 .map(|permission| format!("missing permission: {permission}")),
@@ -59,12 +70,13 @@ impl Message {
         Self {
             notices,
             attempts: 1,
+            poison: None,
             from: None,
         }
     }
 
-    pub(super) fn place(&self) -> Option<(usize, Receipt)> {
-        self.from.clone()
+    pub(super) const fn can_be_poisoned(&self) -> bool {
+        self.poison.is_some()
     }
 }
 
@@ -74,15 +86,20 @@ pub(super) struct Inbox<'a> {
     messages: Vec<Message>,
     /// How many more may be received.
     left: usize,
+    max_attempts: u32,
+    /// How many bytes of bodies may still be kept.
+    poison_left: usize,
 }
 
 impl<'a> Inbox<'a> {
-    pub(super) fn new(queues: &'a [Source], decoder: Decoder, most: u32) -> Self {
+    pub(super) fn new(queues: &'a [Source], decoder: Decoder, events: &Events) -> Self {
         Self {
             queues,
             decoder,
             messages: Vec::new(),
-            left: usize::try_from(most).unwrap_or(usize::MAX),
+            left: usize::try_from(events.max_messages).unwrap_or(usize::MAX),
+            max_attempts: events.max_attempts,
+            poison_left: POISON,
         }
     }
 
@@ -95,6 +112,7 @@ impl<'a> Inbox<'a> {
     }
 
     pub(super) fn take(&mut self) -> Vec<Message> {
+        self.poison_left = POISON;
         std::mem::take(&mut self.messages)
     }
 
@@ -158,35 +176,77 @@ impl<'a> Inbox<'a> {
         tally.received(count);
         self.left = self.left.saturating_sub(count);
         // The body ends here: notices are small, and messages may be many.
-        let decoder = &self.decoder;
-        let messages = deliveries.into_iter().map(|delivery| {
+        let poisons = source.queue.poisons();
+        for delivery in deliveries {
             let Delivery {
                 receipt,
                 attempts,
                 body,
             } = delivery;
-            Message {
-                notices: decoder.decode(&body),
+            let notices = self.decoder.decode(&body);
+            let is_poison = poisons && attempts >= self.max_attempts && is_unreadable(&notices);
+            let poison = (is_poison && self.keeps(&body)).then_some(body);
+            self.messages.push(Message {
+                poison,
+                notices,
                 attempts,
                 from: Some((at, receipt)),
-            }
-        });
-        self.messages.extend(messages);
+            });
+        }
         Ok(count)
+    }
+
+    /// True if this body can be kept in memory, too.
+    fn keeps(&mut self, body: &str) -> bool {
+        match self.poison_left.checked_sub(body.len()) {
+            Some(left) => {
+                self.poison_left = left;
+                true
+            }
+            None => false,
+        }
     }
 }
 
-/// Keeps messages hidden while they are handled. Never returns. A receipt that has expired is not renewed: the message is delivered
-/// again, and finds the work done.
-pub(super) async fn keep_hidden(queues: &[Source], receipts: &mut [(usize, Receipt)]) {
+fn is_unreadable(notices: &[Notice]) -> bool {
+    let mut notices = notices.iter();
+    notices.any(|notice| matches!(notice.says, Says::Unreadable(_)))
+}
+
+/// Keeps messages hidden until the work for them is done. A receipt that has expired is not renewed: the message is delivered again,
+/// and finds the work done.
+pub(super) async fn while_hidden<T>(
+    queues: &[Source],
+    messages: &mut [Message],
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
     loop {
-        sleep(HIDDEN / 2).await;
-        for (at, source) in queues.iter().enumerate() {
-            let of = receipts.iter_mut().filter(|(queue, _)| *queue == at);
-            let mut of: Vec<&mut Receipt> = of.map(|(_, receipt)| receipt).collect();
-            if !of.is_empty() {
-                source.queue.hide(&mut of, HIDDEN).await;
+        tokio::select! {
+            done = &mut work => return done,
+            () = sleep(HIDDEN / 2) => {}
+        }
+        let mut hiding = pin!(hide_all(queues, messages));
+        tokio::select! {
+            done = &mut work => {
+                // Some queues return new receipts, without which the messages cannot be acknowledged.
+                hiding.await;
+                return done;
             }
+            () = &mut hiding => {}
+        }
+    }
+}
+
+async fn hide_all(queues: &[Source], messages: &mut [Message]) {
+    for (at, source) in queues.iter().enumerate() {
+        let of = messages
+            .iter_mut()
+            .filter_map(|message| message.from.as_mut());
+        let of = of.filter(|(queue, _)| *queue == at);
+        let mut of: Vec<&mut Receipt> = of.map(|(_, receipt)| receipt).collect();
+        if !of.is_empty() {
+            source.queue.hide(&mut of, HIDDEN).await;
         }
     }
 }
@@ -199,26 +259,23 @@ pub(super) async fn carry_out(
     tally: &Tally,
 ) {
     for (at, source) in queues.iter().enumerate() {
-        let mut by: BTreeMap<Disposal, Vec<Receipt>> = BTreeMap::new();
+        let mut by: BTreeMap<Disposal, Vec<(&Message, &Receipt)>> = BTreeMap::new();
         for (message, disposal) in messages.iter().zip(disposals) {
             if let Some((_, receipt)) = message.from.as_ref().filter(|(queue, _)| *queue == at) {
-                by.entry(*disposal).or_default().push(receipt.clone());
+                by.entry(*disposal).or_default().push((message, receipt));
             }
         }
-        for (disposal, mut receipts) in by {
+        for (disposal, of) in by {
             let longest = source.queue.longest_hidden();
+            let receipts: Vec<&Receipt> = of.iter().map(|(_, receipt)| *receipt).collect();
             let results = match disposal {
-                Disposal::Acknowledge => {
-                    let receipts: Vec<&Receipt> = receipts.iter().collect();
-                    source.queue.acknowledge(&receipts).await
-                }
-                Disposal::Keep(delay) => hide(source, &mut receipts, delay.min(longest)).await,
-                Disposal::Poison | Disposal::Release => {
-                    hide(source, &mut receipts, Duration::ZERO).await
-                }
+                Disposal::Acknowledge => source.queue.acknowledge(&receipts).await,
+                Disposal::Poison => poison(source, &of).await,
+                Disposal::Keep(delay) => hide(source, &receipts, delay.min(longest)).await,
+                Disposal::Release => hide(source, &receipts, Duration::ZERO).await,
             };
             let lost = results.iter().filter(|result| result.is_err()).count();
-            tally.disposed(disposal, receipts.len() - lost, lost);
+            tally.disposed(disposal, of.len() - lost, lost);
             if let Some(why) = results.into_iter().find_map(Result::err) {
                 let why = reason(why);
                 tally.warn(format!(
@@ -230,11 +287,17 @@ pub(super) async fn carry_out(
     }
 }
 
-async fn hide(
-    source: &Source,
-    receipts: &mut [Receipt],
-    time: Duration,
-) -> Vec<Result<(), NotDone>> {
+async fn poison(source: &Source, of: &[(&Message, &Receipt)]) -> Vec<Result<(), NotDone>> {
+    let mut results = Vec::with_capacity(of.len());
+    for (message, receipt) in of {
+        let body = message.poison.as_deref().unwrap_or_default();
+        results.push(source.queue.poison(receipt, body).await);
+    }
+    results
+}
+
+async fn hide(source: &Source, receipts: &[&Receipt], time: Duration) -> Vec<Result<(), NotDone>> {
+    let mut receipts: Vec<Receipt> = receipts.iter().map(|&receipt| receipt.clone()).collect();
     let mut receipts: Vec<&mut Receipt> = receipts.iter_mut().collect();
     source.queue.hide(&mut receipts, time).await
 }
@@ -243,5 +306,116 @@ fn reason(why: NotDone) -> String {
     match why {
         NotDone::ReceiptExpired => "the message became visible again during the work".to_owned(),
         NotDone::Failed(unread) => unread.why.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use providers::queue::QueueState;
+
+    use super::*;
+
+    /// A queue with one message that is not understood. Each time it is hidden, it gets a new receipt, as in Azure.
+    #[derive(Default)]
+    struct Renewing {
+        receipt: Mutex<usize>,
+    }
+
+    impl Renewing {
+        fn renew(&self) -> Receipt {
+            let mut receipt = self.receipt.lock().unwrap();
+            *receipt += 1;
+            Receipt(receipt.to_string())
+        }
+    }
+
+    #[async_trait]
+    impl Queue for Renewing {
+        async fn look(&self) -> Result<QueueState, Unread> {
+            Ok(QueueState::default())
+        }
+
+        async fn receive(
+            &self,
+            _: usize,
+            _: Duration,
+            _: Duration,
+        ) -> Result<Vec<Delivery>, Unread> {
+            Ok(vec![Delivery {
+                receipt: self.renew(),
+                attempts: 3,
+                body: "hello".to_owned(),
+            }])
+        }
+
+        async fn hide(
+            &self,
+            receipts: &mut [&mut Receipt],
+            _: Duration,
+        ) -> Vec<Result<(), NotDone>> {
+            // The answer takes a while.
+            sleep(Duration::from_secs(1)).await;
+            for receipt in receipts.iter_mut() {
+                **receipt = self.renew();
+            }
+            vec![Ok(()); receipts.len()]
+        }
+
+        async fn acknowledge(&self, receipts: &[&Receipt]) -> Vec<Result<(), NotDone>> {
+            vec![Ok(()); receipts.len()]
+        }
+
+        fn longest_hidden(&self) -> Duration {
+            HIDDEN
+        }
+
+        fn poisons(&self) -> bool {
+            true
+        }
+    }
+
+    fn queues() -> [Source; 1] {
+        [Source {
+            name: "a".to_owned(),
+            queue: Box::new(Renewing::default()),
+        }]
+    }
+
+    /// Receives one message, with this number of deliveries that may be made.
+    async fn received(queues: &[Source], max_attempts: u32) -> Vec<Message> {
+        let events = Events {
+            max_messages: 1,
+            max_attempts,
+            ..Events::default()
+        };
+        let mut inbox = Inbox::new(queues, Decoder::default(), &events);
+        let received = inbox.receive(0, Duration::ZERO, &Tally::default()).await;
+        assert_eq!(received.ok(), Some(1));
+        inbox.take()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn message_is_disposed_of_with_its_last_receipt() {
+        // The work ends before, during and after the call that hides the message again.
+        for (time, last) in [(30_000, "1"), (60_500, "2"), (61_500, "2"), (130_000, "3")] {
+            let queues = queues();
+            let mut messages = received(&queues, 5).await;
+            let work = sleep(Duration::from_millis(time));
+            while_hidden(&queues, &mut messages, work).await;
+            let (_, receipt) = messages[0].from.as_ref().unwrap();
+            assert_eq!(receipt.0, last, "{time}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_bodies_after_the_last_delivery_are_kept() {
+        let queues = queues();
+        for (max_attempts, kept) in [(2, true), (3, true), (4, false)] {
+            let messages = received(&queues, max_attempts).await;
+            assert_eq!(messages[0].can_be_poisoned(), kept, "{max_attempts}");
+        }
     }
 }

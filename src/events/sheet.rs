@@ -61,6 +61,7 @@ impl Tabular for EventsDocument {
         let dispositions = BTreeMap::from([
             ("acknowledged", summary.acknowledged),
             ("kept", summary.kept),
+            ("poisoned", summary.poisoned),
             ("not-disposed", summary.not_disposed),
         ]);
         metrics.counts(Metric::EventMessages, &dispositions);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::events::{Disposal, End, Group, Notice};
 use eso_model::Id;
-use providers::queue::{DeadLetters, OWNER, QueueState, QueueWarning};
+use providers::queue::{DeadLetters, QueueState, QueueWarning};
 
 use super::{
     document::{DocumentEventKey, DocumentQueue, EventsDocument, EventsSummary, Lag, Refused},
@@ -60,10 +60,10 @@ impl Tally {
     }
 
     /// Nothing is received from this queue.
-    pub(super) fn refuse(&self, queue: &str, owner: &str, why: Refused) {
+    pub(super) fn refuse(&self, queue: &str, why: Refused, [tag, owner]: [&str; 2]) {
         let why = match why {
-            Refused::OtherOwner => format!("its tag `{OWNER}` names another cluster"),
-            Refused::NoOwner => format!("it has no tag `{OWNER}`"),
+            Refused::OtherOwner => format!("its tag `{tag}` names another cluster"),
+            Refused::NoOwner => format!("it has no tag `{tag}`"),
         };
         self.warn(format!(
             "nothing is received from {queue}: {why}. If the queue belongs to this cluster alone, set the tag to `{owner}`"
@@ -127,7 +127,11 @@ impl Tally {
         }
         match disposal {
             Disposal::Acknowledge => known.summary.acknowledged += count,
-            Disposal::Keep(_) | Disposal::Poison | Disposal::Release => {
+            Disposal::Poison => {
+                known.summary.poisoned += count;
+                known.then(Exit::Failed);
+            }
+            Disposal::Keep(_) | Disposal::Release => {
                 known.summary.kept += count;
                 known.then(Exit::Failed);
             }

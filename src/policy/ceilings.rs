@@ -458,6 +458,8 @@ pub static KEYS: &[Key] = &[
     allowed("events.queues", "an empty list", &[Capability::Events, Capability::Sync], event_queues),
     limited("events.queues[].sqs.*", "nothing", "--allow-queue GLOB",
         |check| check.queues("sqs", |queue| queue.sqs.is_some())),
+    limited("events.queues[].azureQueue.*", "nothing", "--allow-queue GLOB",
+        |check| check.queues("azureQueue", |queue| queue.azure_queue.is_some())),
     limited("events.queues[].pubsub.*", "nothing", "--allow-queue GLOB",
         |check| check.queues("pubsub", |queue| queue.pubsub.is_some())),
     scope("events.listen", "`deadline`"),
@@ -714,15 +716,14 @@ impl Check<'_> {
         }
         let queues = self.policy.events.iter().flat_map(|events| &events.queues);
         for (index, queue) in queues.enumerate().filter(|(_, queue)| is_meant(queue)) {
-            let name = queue.to_string();
-            if known.iter().any(|glob| glob.matches(&name)) {
-                continue;
+            let is_known = |name: &String| known.iter().any(|glob| glob.matches(name));
+            for name in queue.names().filter(|name| !is_known(name)) {
+                self.exceeded.push(Exceeded {
+                    place: place(["events", "queues", &format!("[{index}]"), kind]),
+                    what: format!("`{}` is not permitted by --allow-queue", line(&name)),
+                    hint: format!("remove it, or add --allow-queue {}", line(&name)),
+                });
             }
-            self.exceeded.push(Exceeded {
-                place: place(["events", "queues", &format!("[{index}]"), kind]),
-                what: format!("`{}` is not permitted by --allow-queue", line(&name)),
-                hint: format!("remove it, or add --allow-queue {}", line(&name)),
-            });
         }
     }
 

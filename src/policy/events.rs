@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use providers::queue::address::{Address, InvalidAddress};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -31,11 +32,11 @@ pub struct Events {
     #[schemars(with = "Written<form::DurationOrZero>")]
     pub settle: Duration,
     /// After this number of deliveries, a message no longer waits for an ExternalSecret whose own configuration makes each sync
-    /// fail.
+    /// fail, and one that is not understood is moved to the poison queue of an `azureQueue`.
     #[schemars(range(min = 1))]
     pub max_attempts: u32,
-    /// What to do with a queue without this cluster's owner tag `eso-sync-cluster`. `require`: refuse it. `warn`: only warn. A
-    /// queue with another cluster's tag is always refused.
+    /// What to do with a queue without this cluster's owner tag `eso-sync-cluster` (in Azure, the metadata `eso_sync_cluster`).
+    /// `require`: refuse it. `warn`: only warn. A queue with another cluster's tag is always refused.
     pub owner: RequireOwner,
     /// Which of the ExternalSecrets that use a changed key to sync. `auto`: those that differ from the provider, or all if
     /// `drift.enabled` is false. `drifted`: those that differ. `always`: all.
@@ -70,6 +71,9 @@ pub struct QueueFrom {
     /// A queue of Amazon SQS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sqs: Option<SqsQueue>,
+    /// A queue of Azure Storage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub azure_queue: Option<AzureQueue>,
     /// A subscription of Google Pub/Sub.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pubsub: Option<PubSubQueue>,
@@ -85,6 +89,29 @@ pub struct SqsQueue {
     pub url: String,
 }
 
+/// `queues[].azureQueue`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub struct AzureQueue {
+    /// The URL of the queue: `https://ACCOUNT.queue.core.windows.net/QUEUE`, without a SAS token.
+    #[schemars(with = "Written<form::AzureQueueUrl>")]
+    pub url: String,
+    /// The queue of the same storage account for messages that are not understood after `maxAttempts` deliveries. Without it, such
+    /// messages stay in the queue until they are too old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Written<form::AzureQueueName>>")]
+    pub poison: Option<String>,
+}
+
+impl AzureQueue {
+    /// The URL of the queue for messages that are not understood.
+    fn poison_url(&self) -> Option<String> {
+        let (account, _) = self.url.rsplit_once('/')?;
+        Some(format!("{account}/{}", self.poison.as_ref()?))
+    }
+}
+
 /// `queues[].pubsub`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -95,11 +122,36 @@ pub struct PubSubQueue {
     pub subscription: String,
 }
 
+impl QueueFrom {
+    /// The queues that are written or received from, as in `--allow-queue`.
+    pub fn names(&self) -> impl Iterator<Item = String> + use<> {
+        let poison = self.azure_queue.as_ref().and_then(AzureQueue::poison_url);
+        std::iter::once(self.to_string()).chain(poison)
+    }
+
+    /// Where the queue is.
+    pub fn address(&self) -> Result<Address, InvalidAddress> {
+        let address: Address = self.to_string().parse()?;
+        let poison = self.azure_queue.as_ref().and_then(|it| it.poison.as_ref());
+        match poison {
+            Some(poison) => address.with_poison(poison),
+            None => Ok(address),
+        }
+    }
+}
+
 /// As in `--allow-queue`: the URL or the name of the subscription.
 impl fmt::Display for QueueFrom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sqs, pubsub } = self;
+        let Self {
+            sqs,
+            azure_queue,
+            pubsub,
+        } = self;
         if let Some(SqsQueue { url }) = sqs {
+            f.write_str(url)?;
+        }
+        if let Some(AzureQueue { url, poison: _ }) = azure_queue {
             f.write_str(url)?;
         }
         if let Some(PubSubQueue { subscription }) = pubsub {

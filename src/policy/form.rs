@@ -13,7 +13,9 @@ use eso_model::{
 use git::{Address, InvalidAddress};
 use pace::rate::{InvalidRate, Rate as CallRate};
 use providers::{
-    queue::address::Address as QueueAddress,
+    queue::address::{
+        Address as QueueAddress, InvalidAddress as InvalidQueueAddress, is_azure_queue_name,
+    },
     trust::{InvalidOrigin, Origin},
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -552,6 +554,32 @@ forms! {
         |text| match text.parse() {
             Ok(QueueAddress::Sqs { .. }) => Ok(text.to_owned()),
             _ => Err(Fault::new("is not the URL of an SQS queue", Self::HINT)),
+        }
+    }
+
+    /// A queue of Azure Storage.
+    AzureQueueUrl {
+        "azure-queue-url",
+        "write `https://ACCOUNT.queue.core.windows.net/QUEUE`, without a SAS token",
+        "https://shop.queue.core.windows.net/eso-sync-prod",
+        r"^https://[a-z0-9]+\.queue\.core\.(windows\.net|usgovcloudapi\.net|chinacloudapi\.cn)/[-a-z0-9]+$",
+        |text| match text.parse() {
+            Ok(QueueAddress::AzureQueue { .. }) => Ok(text.to_owned()),
+            Err(error @ InvalidQueueAddress::AzureSas) => Err(Fault::new(error.to_string(), Self::HINT)),
+            _ => Err(Fault::new("is not the URL of an Azure Storage queue", Self::HINT)),
+        }
+    }
+
+    /// The name of a queue of Azure Storage.
+    AzureQueueName {
+        "azure-queue-name",
+        "write 3 to 63 lower-case letters, digits and single hyphens",
+        "eso-sync-prod-poison",
+        r"^[a-z0-9][-a-z0-9]*[a-z0-9]$",
+        |text| if is_azure_queue_name(text) {
+            Ok(text.to_owned())
+        } else {
+            Err(Fault::new("is not the name of an Azure Storage queue", Self::HINT))
         }
     }
 

@@ -154,6 +154,15 @@ az role assignment create --role "Key Vault Secrets User" --assignee "$PRINCIPAL
 
 # For each vault that uses access policies (`list` is only needed for `find`):
 az keyvault set-policy --name "$VAULT" --object-id "$PRINCIPAL_ID" --secret-permissions get list
+
+# Only needed for `events`, for each queue, and for its poison queue:
+QUEUES="/subscriptions/$SUBSCRIPTION/resourceGroups/$GROUP/providers/Microsoft.Storage/storageAccounts/$ACCOUNT/queueServices/default/queues"
+az role assignment create --role "Storage Queue Data Contributor" --assignee "$PRINCIPAL_ID" --scope "$QUEUES/$QUEUE"
+az role assignment create --role "Storage Queue Data Message Sender" --assignee "$PRINCIPAL_ID" --scope "$QUEUES/$POISON_QUEUE"
+az role assignment create --role "Storage Queue Data Reader" --assignee "$PRINCIPAL_ID" --scope "$QUEUES/$POISON_QUEUE"
+
+# The owner of the queue: this cluster.
+az storage queue metadata update --auth-mode login --account-name "$ACCOUNT" --name "$QUEUE" --metadata "eso_sync_cluster=$(kubectl get namespace kube-system -o jsonpath='{.metadata.uid}')"
 "#;
 
 const GCP: &str = r#"# For each project, or for single secrets with `gcloud secrets add-iam-policy-binding "$SECRET"`:

@@ -435,6 +435,8 @@ mod yaml {
 
     #[test]
     fn file_without_keys_is_not_quoted() {
+        let signed = "select: [{}]\nevents: {queues: [{azureQueue: {url: 'https://shop.queue.core.windows.net/eso-sync?sig=hunter2'}}]}";
+        insta::assert_snapshot!(with_ceilings(signed, Ceilings::default()).unwrap_err().to_string(), @"config.yaml:2: events.queues[0].azureQueue.url: `https://shop.queue.core.windows.net/eso-sync` has a query, as a URL with a SAS token: the job logs in with its own identity; write `https://ACCOUNT.queue.core.windows.net/QUEUE`, without a SAS token");
         insta::assert_snapshot!(refused("hunter2"), @"config.yaml:1: is not a policy; write keys such as `select:` and `sync:` at the top level");
         insta::assert_snapshot!(refused("- hunter2\n- b\n"), @"config.yaml:1: is not a policy; write keys such as `select:` and `sync:` at the top level");
     }
@@ -985,6 +987,14 @@ mod ceilings {
             "events: {queues: [{sqs: {url: 'https://sqs.eu-west-1.amazonaws.com/123456789012/evil'}}]}",
         ),
         (
+            "events.queues[0].azureQueue",
+            "events: {queues: [{azureQueue: {url: 'https://evil.queue.core.windows.net/good'}}]}",
+        ),
+        (
+            "events.queues[0].azureQueue",
+            "events: {queues: [{azureQueue: {url: 'https://good.queue.core.windows.net/good', poison: orders}}]}",
+        ),
+        (
             "events.queues[0].pubsub",
             "events: {queues: [{pubsub: {subscription: projects/evil/subscriptions/good}}]}",
         ),
@@ -1080,7 +1090,7 @@ mod ceilings {
                 "--allow drift,sync --allow-queue https://sqs.eu-west-1.amazonaws.com/123456789012/good"
             }
             key if key.starts_with("events.queues") => {
-                "--allow drift,sync,events --allow-queue https://sqs.eu-west-1.amazonaws.com/123456789012/good"
+                "--allow drift,sync,events --allow-queue https://sqs.eu-west-1.amazonaws.com/123456789012/good,https://good.queue.core.windows.net/good"
             }
             "publish.items" => {
                 "--allow drift,sync --allow-target aws/good --allow-source path/good"

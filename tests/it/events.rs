@@ -1,5 +1,7 @@
 //! `events`: its stories in the sandbox, events from a file, and runs over a queue.
 
+#[cfg(feature = "events-azure")]
+mod azurite;
 #[cfg(feature = "events-aws")]
 mod runs;
 #[cfg(feature = "events-aws")]

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "aws-parameter-store")]
 pub(crate) mod aws;
+#[cfg(feature = "events-azure")]
+pub(crate) mod azurite;
 pub(crate) mod double;
 #[cfg(feature = "gcp")]
 mod gcp;
@@ -9,7 +11,11 @@ mod kubernetes;
 pub(crate) mod proxy;
 #[cfg(all(feature = "aws-parameter-store", feature = "vault"))]
 mod publish;
-#[cfg(any(feature = "events-aws", feature = "events-gcp"))]
+#[cfg(any(
+    feature = "events-aws",
+    feature = "events-azure",
+    feature = "events-gcp"
+))]
 mod queue;
 mod reader;
 mod resolver;

@@ -5,6 +5,8 @@ mod fault;
 pub(crate) mod keys;
 mod login;
 pub(crate) mod plugin;
+#[cfg(feature = "events-azure")]
+mod queue;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,8 @@ use pace::Clock;
 use secret::Value;
 use serde_json::Value as Json;
 
+#[cfg(feature = "events-azure")]
+pub(super) use self::queue::connect_queue;
 use self::{
     client::{Client, Listing},
     fault::{Fault, Problem},

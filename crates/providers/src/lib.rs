@@ -224,6 +224,10 @@ pub async fn connect_queue(
             receives_with!("events-aws", aws::connect_queue),
             "events-aws",
         ),
+        queue::address::Address::AzureQueue { .. } => (
+            receives_with!("events-azure", azure::connect_queue),
+            "events-azure",
+        ),
         queue::address::Address::PubSub { .. } => (
             receives_with!("events-gcp", gcp::connect_queue),
             "events-gcp",

@@ -6,15 +6,24 @@
 //! | queue | calls | rights |
 //! |---|---|---|
 //! | SQS | `ReceiveMessage`, `DeleteMessageBatch`, `ChangeMessageVisibilityBatch`, `GetQueueAttributes`, `ListQueueTags` | the same actions on the queue; `sqs:GetQueueAttributes` on its dead-letter queue to count these |
+//! | Azure Storage | `Get Messages`, `Update Message`, `Delete Message`, `Get Queue Metadata`; `Put Message` to the poison queue | `Storage Queue Data Contributor` on the queue; `Storage Queue Data Message Sender` and `Storage Queue Data Reader` on the poison queue |
 //! | Pub/Sub | `pull`, `acknowledge`, `modifyAckDeadline`; `get` of the subscription | `roles/pubsub.subscriber` and `roles/pubsub.viewer` on the subscription |
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-#[cfg(any(feature = "events-aws", feature = "events-gcp"))]
+#[cfg(any(
+    feature = "events-aws",
+    feature = "events-azure",
+    feature = "events-gcp"
+))]
 use pace::rate::Rate;
 
-#[cfg(any(feature = "events-aws", feature = "events-gcp"))]
+#[cfg(any(
+    feature = "events-aws",
+    feature = "events-azure",
+    feature = "events-gcp"
+))]
 use crate::RateLimiter;
 use crate::Unread;
 
@@ -24,13 +33,27 @@ pub mod address;
 pub const OWNER: &str = "eso-sync-cluster";
 
 /// A message should survive an outage of two weeks, and this number of deliveries.
-#[cfg(any(test, feature = "events-aws", feature = "events-gcp"))]
+#[cfg(any(
+    test,
+    feature = "events-aws",
+    feature = "events-azure",
+    feature = "events-gcp"
+))]
 const RETENTION: Duration = Duration::from_hours(14 * 24);
-#[cfg(any(test, feature = "events-aws", feature = "events-gcp"))]
+#[cfg(any(
+    test,
+    feature = "events-aws",
+    feature = "events-azure",
+    feature = "events-gcp"
+))]
 const DELIVERIES: u32 = 100;
 
 /// The most calls to a queue each second, each for up to ten messages. A FIFO queue permits 300.
-#[cfg(any(feature = "events-aws", feature = "events-gcp"))]
+#[cfg(any(
+    feature = "events-aws",
+    feature = "events-azure",
+    feature = "events-gcp"
+))]
 const CALLS: f64 = 100.0;
 
 /// A connection to one queue.
@@ -57,6 +80,26 @@ pub trait Queue: Send + Sync {
 
     /// The longest time that [`Self::hide`] accepts.
     fn longest_hidden(&self) -> Duration;
+
+    /// The name of the tag, label or metadata with the owner.
+    fn owner_tag(&self) -> &'static str {
+        OWNER
+    }
+
+    /// True if messages that are not understood can be moved away by [`Self::poison`]. False if nothing moves them, or if the
+    /// queue's server does.
+    fn poisons(&self) -> bool {
+        false
+    }
+
+    /// Moves a message with this body to the queue for messages that are not understood. If that fails, it stays where it is.
+    async fn poison(&self, _receipt: &Receipt, _body: &str) -> Result<(), NotDone> {
+        let detail = "this queue has no poison queue";
+        Err(NotDone::Failed(Unread::secret(
+            eso_model::unread::UNSUPPORTED,
+            detail,
+        )))
+    }
 }
 
 /// A message as it was received. No `Debug`, because a stranger wrote the body.
@@ -117,7 +160,12 @@ pub enum QueueWarning {
     ShortRetention,
 }
 
-#[cfg(any(test, feature = "events-aws", feature = "events-gcp"))]
+#[cfg(any(
+    test,
+    feature = "events-aws",
+    feature = "events-azure",
+    feature = "events-gcp"
+))]
 impl QueueState {
     /// Warns of settings with which an outage can lose messages.
     pub(crate) fn warn(&mut self, deliveries: Option<u32>, retention: Option<Duration>) {
@@ -141,7 +189,11 @@ impl QueueState {
 }
 
 /// The rate of the calls to a queue with this name.
-#[cfg(any(feature = "events-aws", feature = "events-gcp"))]
+#[cfg(any(
+    feature = "events-aws",
+    feature = "events-azure",
+    feature = "events-gcp"
+))]
 pub(crate) fn limiter(name: &str) -> RateLimiter {
     RateLimiter::new(Rate::clamped(CALLS)).reading(&format!("the queue {name}").into(), None)
 }

@@ -1,5 +1,7 @@
-//! Queues against real servers: moto as SQS, and Google's emulator of Pub/Sub, each with faults in front of it.
+//! Queues against real servers: moto as SQS and Google's emulator of Pub/Sub, each with faults in front of it, and Azurite.
 
+#[cfg(feature = "events-azure")]
+mod azurite;
 #[cfg(feature = "events-gcp")]
 mod pubsub;
 #[cfg(feature = "events-aws")]

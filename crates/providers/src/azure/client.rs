@@ -228,19 +228,24 @@ async fn list(
     )
 }
 
-/// The transport of the SDK's requests.
+/// The transport of requests to a vault or for a token.
 pub(super) fn transport(http: reqwest::Client) -> Transport {
-    Transport::new(Arc::new(Bounded(http)))
+    let most = MAX_BODY;
+    Transport::new(Arc::new(Bounded { http, most }))
 }
 
-/// Limits answers to [`MAX_BODY`] and to the share of the namespace, before they are kept.
+/// Limits answers to a size in bytes and to the share of the namespace, before they are kept.
 #[derive(Debug)]
-struct Bounded(reqwest::Client);
+pub(super) struct Bounded {
+    pub(super) http: reqwest::Client,
+    pub(super) most: usize,
+}
 
 #[async_trait::async_trait]
 impl HttpClient for Bounded {
     async fn execute_request(&self, request: &HttpRequest) -> azure_core::Result<AsyncRawResponse> {
-        let answer = self.0.execute_request(request).await?;
+        let most = self.most;
+        let answer = self.http.execute_request(request).await?;
         let (status, headers, body) = answer.deconstruct();
         let mut length = 0;
         let answer = Arriving::current();
@@ -249,7 +254,7 @@ impl HttpClient for Bounded {
             let fits = answer
                 .as_ref()
                 .is_none_or(|answer| answer.take(chunk.len()).is_ok());
-            future::ready(if fits && length <= MAX_BODY {
+            future::ready(if fits && length <= most {
                 Ok(chunk)
             } else {
                 let detail = "the answer is too long";

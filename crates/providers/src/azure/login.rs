@@ -160,7 +160,7 @@ pub(super) fn authority(ambient: &Ambient) -> Option<String> {
 }
 
 /// The job's own login, from the environment variables of the Azure SDKs, in their order.
-fn of_job(ambient: &Ambient) -> Login {
+pub(super) fn of_job(ambient: &Ambient) -> Login {
     let client = variable(ambient, "AZURE_CLIENT_ID");
     let tenant = variable(ambient, "AZURE_TENANT_ID");
     if let (Some(client), Some(tenant)) = (&client, tenant) {

@@ -97,6 +97,21 @@ impl Cloud {
         }
     }
 
+    pub(super) fn public() -> Self {
+        Self::of("https://login.microsoftonline.com", ".vault.azure.net")
+    }
+
+    pub(super) fn us_government() -> Self {
+        Self::of(
+            "https://login.microsoftonline.us",
+            ".vault.usgovcloudapi.net",
+        )
+    }
+
+    pub(super) fn china() -> Self {
+        Self::of("https://login.chinacloudapi.cn", ".vault.azure.cn")
+    }
+
     /// Creates the configuration type of the SDK.
     pub(super) fn configuration(&self) -> CloudConfiguration {
         let mut custom = CustomConfiguration::default();
@@ -131,14 +146,9 @@ impl Settings {
 
     pub(super) fn cloud(&self) -> Result<Cloud, Unread> {
         Ok(match self.environment_type {
-            Environment::Public => {
-                Cloud::of("https://login.microsoftonline.com", ".vault.azure.net")
-            }
-            Environment::UsGovernment => Cloud::of(
-                "https://login.microsoftonline.us",
-                ".vault.usgovcloudapi.net",
-            ),
-            Environment::China => Cloud::of("https://login.chinacloudapi.cn", ".vault.azure.cn"),
+            Environment::Public => Cloud::public(),
+            Environment::UsGovernment => Cloud::us_government(),
+            Environment::China => Cloud::china(),
             Environment::German => {
                 return Err(unsupported(
                     "environmentType GermanCloud was closed in 2021",
