@@ -265,11 +265,8 @@ async fn installed_program_is_replaced_only_by_a_flag() {
             &format!("#!/bin/sh\n{PRINT}print t\n"),
         );
         let bin = scene.workspace.path().join("bin");
-        let path = format!(
-            "{}:{}",
-            bin.display(),
-            std::env::var("PATH").expect("a PATH")
-        );
+        let rest = std::env::var_os("PATH").expect("a PATH");
+        let path = format!("{}:{}", bin.display(), rest.to_string_lossy());
         let scene = scene.setting("AWS_SECRET_ACCESS_KEY", "hunter2");
         scene.setting("PATH", &path)
     };

@@ -20,12 +20,12 @@ fn wanted(cluster: &str, region: Option<&str>, profile: Option<&str>) -> Wanted 
     }
 }
 
-fn role(session: &str, external_id: Option<&str>) -> Option<Role> {
-    Some(Role {
+fn role(session: &str, external_id: Option<&str>) -> Role {
+    Role {
         arn: "arn:r".to_owned(),
         session: session.to_owned(),
         external_id: external_id.map(str::to_owned),
-    })
+    }
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn arguments_of_the_cli_are_understood() {
         Ok(wanted("prod", None, Some("admin")))
     );
     let mut with_role = wanted("id", None, None);
-    with_role.role = role("EKSGetTokenAuth", None);
+    with_role.role = Some(role("EKSGetTokenAuth", None));
     assert_eq!(
         read("eks get-token --cluster-id=id --role-arn arn:r"),
         Ok(with_role)
@@ -53,7 +53,7 @@ fn arguments_of_the_authenticator_are_understood() {
     let read = |text: &str| parse_authenticator(&words(text));
     assert_eq!(read("token -i prod"), Ok(wanted("prod", None, None)));
     let mut with_role = wanted("prod", Some("eu-west-1"), None);
-    with_role.role = role("me", Some("x"));
+    with_role.role = Some(role("me", Some("x")));
     assert_eq!(
         read("token --cluster-id prod -r arn:r -e x -s me --region eu-west-1"),
         Ok(with_role)

@@ -120,7 +120,7 @@ impl QueueFault {
                 Self::new(ErrorClass::Failed(after), unread)
             }
             // A proxy, or another server.
-            (404, _) | (300..=399, _) => {
+            (404 | 300..=399, _) => {
                 let unread = Unread::secret(unread::UNAVAILABLE, answered);
                 Self::new(ErrorClass::Misdirected, unread)
             }
