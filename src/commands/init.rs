@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use cluster::Access;
+use cluster::{Access, Cluster, ErrorKind, wire};
 use serde_json::json;
 
 use crate::{
@@ -47,7 +47,8 @@ pub(super) async fn init(session: &Session, args: &InitArgs) -> Result<Exit, Fai
     let written = all.filter(|one| one.target.written);
     let secrets: BTreeSet<_> = written.map(ExternalSecret::secret_id).collect();
     let consumers = session.unless_stopped(consumers(cluster, &secrets)).await?;
-    warn_of_empty(&scope, &discovered);
+    let warning = warn_of_empty(&scope, &discovered, cluster);
+    session.unless_stopped(warning).await?;
     let place = place(&connected);
     let drafted = draft(&Found {
         inventory: &discovered.inventory,
@@ -103,17 +104,15 @@ fn scope(session: &Session) -> Result<Vec<String>, Failure> {
 }
 
 /// Warns about namespaces without ExternalSecrets, because a name may be mistyped.
-fn warn_of_empty(scope: &[String], discovered: &Discovered) {
+async fn warn_of_empty(scope: &[String], discovered: &Discovered, cluster: &Cluster) {
     let all = &discovered.inventory.external_secrets;
     let has = |name: &str| all.iter().any(|one| one.id.namespace == name);
     for name in scope.iter().filter(|name| !has(name)) {
-        // The namespaces are only listed if something depends on their labels.
-        let known = discovered.labels.as_ref();
-        let missing = known.is_some_and(|labels| !labels.is_empty() && !labels.contains_key(name));
-        let why = if missing {
-            "does not exist"
-        } else {
-            "has no ExternalSecret that can be seen"
+        let path = cluster::Path::core(None, "namespaces").named(name);
+        // Without the right to read it, it is taken for one that exists.
+        let why = match cluster.get::<wire::Namespace>(&path).await {
+            Err(error) if error.kind == ErrorKind::NotFound => "does not exist",
+            Ok(_) | Err(_) => "has no ExternalSecret that can be seen",
         };
         tracing::warn!("the namespace `{name}` {why}; the policy selects it anyway");
     }
