@@ -141,8 +141,8 @@ def shown(path):
         line = re.sub(r"\[ ?\d+/(\d+)\]|\d+ API requests|\d+ to azurekv", r"COUNT \1", line)
         line = re.sub(r"\b([a-z]+)-(?:[0-9a-f]{8,10}-)?[a-z0-9]{5}(?=,|$)", r"\1-POD", line)
         lines.append(re.sub(r"\s+", " ", line).strip())
-    # Syncs and restarts of the same moment end in any order, and a throttled store is reported or not.
-    return sorted(line for line in lines if "throttles requests" not in line)
+    # Syncs and restarts of the same moment end in any order, and a throttled store is reported or not, in a line that is wrapped.
+    return sorted(line for line in lines if not re.search(r"throttles requests|\brate=\d", line))
 
 
 main()
