@@ -238,7 +238,7 @@ impl Document {
 pub fn totals(rows: &[Row], word: impl Fn(&Row) -> &'static str) -> Vec<String> {
     let mut counts: Vec<(&str, &str, usize)> = Vec::new();
     for row in rows {
-        let is_item = row.kind == "ExternalSecret" || row.kind == "secret";
+        let is_item = ["ExternalSecret", "secret", "item"].contains(&row.kind);
         let (kind, word) = (if is_item { row.kind } else { "workload" }, word(row));
         if word.is_empty() {
             continue;

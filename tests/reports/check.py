@@ -6,6 +6,7 @@ usage: check.py FOLDER JUNIT_SCHEMA    each folder in FOLDER has report.FORMAT a
 
 import csv
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -123,7 +124,8 @@ def check_junit(path, xsd, rows, counts):
 
 def check_markdown(path, document):
     text = path.read_text()
-    assert len(text.encode()) < 1 << 20 and document["kind"] in text, text[:200]
+    title = re.sub("(?<!^)[A-Z]", lambda letter: f" {letter[0].lower()}", document["kind"])
+    assert len(text.encode()) < 1 << 20 and text.startswith(f"## eso-sync: {title} (exit code "), text[:200]
 
 
 main()
