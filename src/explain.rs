@@ -25,7 +25,7 @@ pub struct Entry {
 }
 
 /// The types of the report whose words are explained, and what these are.
-const WORDS: [(&str, &str); 10] = [
+const WORDS: [(&str, &str); 11] = [
     ("Reason", "reason"),
     ("Verdict", "verdict"),
     ("Outcome", "outcome"),
@@ -36,6 +36,7 @@ const WORDS: [(&str, &str); 10] = [
     ("StampAction", "change of a stamp"),
     ("SecretChange", "change of the Secret"),
     ("Difference", "difference of a key"),
+    ("LinkKind", "proven link of a chain"),
 ];
 
 /// All entries, in a fixed order.

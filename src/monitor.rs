@@ -305,7 +305,7 @@ impl Monitor {
     }
 }
 
-/// The comparison with the last run. Says why, if there is none.
+/// The comparison with the last run. If it is not known, a warning says why.
 async fn known(
     compared: impl Future<Output = Result<Compared, tokio::time::error::Elapsed>>,
 ) -> Result<Option<Change>, ()> {

@@ -196,10 +196,13 @@ impl Phase {
         }
     }
 
-    /// Writes a line if the last one was written some time ago.
+    /// Writes a line if the last one was written some time ago. On a terminal, the line that is updated in place says it.
     fn say_if_due(&self) {
         let (stderr, line) = {
             let mut shown = self.shown();
+            if shown.stderr.style == Style::Terminal {
+                return;
+            }
             let line = shown.count.line_if_due(Instant::now(), LINE);
             (shown.stderr.clone(), line)
         };

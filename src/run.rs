@@ -389,12 +389,10 @@ impl Pipeline<'_> {
             // This plan may change while stamps are written.
             record.carries_out(Arc::new(plan.clone()), self.form());
         }
-        let (plan, adopted) = if plan.restarts.writes_anything() {
-            let adopting = self.adopted(snapshot, plan);
-            self.context.session.in_phase(Phase::Adopt, adopting).await
-        } else {
-            self.adopted(snapshot, plan).await
-        };
+        let writes = plan.restarts.writes_anything();
+        let timed = writes.then(|| self.context.session.phase(Phase::Adopt));
+        let (plan, adopted) = self.adopted(snapshot, plan).await;
+        drop(timed);
         let plan = Arc::new(plan);
         record.carries_out(Arc::clone(&plan), self.form());
         for (id, result) in &adopted.of {

@@ -46,7 +46,7 @@ pub(super) fn entries() -> Vec<Entry> {
 }
 
 /// Words of reports that are neither a state nor a reason.
-const REPORT: [(&str, &str); 16] = [
+const REPORT: [(&str, &str); 11] = [
     (
         "behind",
         "Pods of the workload still run with data that their Secret no longer has.",
@@ -62,26 +62,6 @@ const REPORT: [(&str, &str); 16] = [
     (
         "proven",
         "This run has seen it: nothing is concluded from the time or from what was asked for.",
-    ),
-    (
-        "provider",
-        "The link of a chain: the Secret has the data that the provider holds now.",
-    ),
-    (
-        "external-secret",
-        "The link of a chain: the operator has processed the sync of this run.",
-    ),
-    (
-        "secret",
-        "The link of a chain: the Secret has the data that the operator wrote.",
-    ),
-    (
-        "workload",
-        "The link of a chain: the workload that uses the Secret was restarted, or did not need it.",
-    ),
-    (
-        "pods",
-        "The link of a chain: all pods of the workload started after the restart.",
     ),
     (
         "level",

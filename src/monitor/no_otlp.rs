@@ -7,7 +7,7 @@ use crate::{
     trace::Times,
 };
 
-/// There is none.
+/// Has no values, because this program sends nothing to a collector.
 #[derive(Clone)]
 pub(super) enum Otlp {}
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cluster::{ListObserver, ShowList};
 
-use super::{Phase, Stderr, Style};
+use super::{Phase, Stderr};
 
 /// Shows each list of more than one page as a phase.
 pub fn lists(stderr: Stderr) -> ListObserver {
@@ -21,8 +21,6 @@ fn show(stderr: &Stderr, collection: &str) -> ShowList {
             phase.set_total(total);
         }
         phase.update(read, String::new());
-        if stderr.style() != Style::Terminal {
-            phase.say_if_due();
-        }
+        phase.say_if_due();
     })
 }

@@ -51,9 +51,7 @@ impl Reading {
             Phase::start(&self.stderr, "reading the providers", Some(progress.groups))
         });
         phase.update(progress.read, format!("{} calls", progress.calls));
-        if self.stderr.style() == Style::Lines {
-            phase.say_if_due();
-        }
+        phase.say_if_due();
     }
 
     fn log(&self, progress: &ReadProgress) {

@@ -19,7 +19,7 @@ use crate::{
 
 /// The source of a plugin's tokens.
 pub(super) struct InProcess {
-    /// The source, or why there is none for these arguments.
+    /// The source, or why these arguments are not supported.
     source: Result<Source, String>,
     forced: bool,
     say: Arc<dyn Fn(&str) + Send + Sync>,
