@@ -48,6 +48,14 @@ pub enum Chosen {
 }
 
 impl Chosen {
+    /// The policy's selection, narrowed by these names and by `-n`.
+    pub fn by_policy(names: &[String], session: &Session) -> Result<Self, Failure> {
+        Ok(Self::ByPolicy {
+            names: patterns(names)?,
+            namespace: session.connection.namespace.clone(),
+        })
+    }
+
     /// The digest of the policy, if it decides the selection.
     pub fn digest<'l>(&self, loaded: &'l Loaded) -> Option<&'l str> {
         match self {
@@ -323,10 +331,7 @@ impl Session {
             .await?
         };
         let chosen = if by_policy {
-            Chosen::ByPolicy {
-                names: patterns(&select.names)?,
-                namespace: self.connection.namespace.clone(),
-            }
+            Chosen::by_policy(&select.names, self)?
         } else {
             Chosen::ByFlags
         };

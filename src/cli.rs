@@ -12,13 +12,15 @@ use providers::trust::{InvalidOrigin, Origin};
 use secrecy::SecretString;
 
 use crate::{
+    failure::Failure,
     guide::Subject,
     pattern::Wildcard,
     policy::{Capability, KeyNames, OnStillStale, ceilings::MaxRate},
     publish::from_smc,
     rbac::{ServiceAccountName, provider::Side},
     report::{
-        Column, Document, file::Target, format::Output, metrics::Label, past::Word, view::View,
+        Column, Document, Kind, file::Target, format::Output, metrics::Label, past::Word,
+        view::View,
     },
     screen::Color,
     telemetry::LogFormat,
@@ -419,6 +421,9 @@ pub struct LockNamespaceArgs {
 #[derive(Debug, Args)]
 #[command(mut_arg("output", |arg| arg.help("Output format of the report [default: table]")))]
 pub struct RunArgs {
+    /// Only these ExternalSecrets of the policy's selection; globs are allowed. -n narrows it to a namespace
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
     #[command(flatten)]
     pub form: FormArgs,
     #[command(flatten)]
@@ -535,8 +540,8 @@ pub struct DriftArgs {
 #[command(mut_arg("output", |arg| arg.help("Output format of the diagnosis [default: table]")))]
 pub struct DiagnoseArgs {
     /// Name of the ExternalSecret
-    #[arg(value_name = "NAME")]
-    pub name: String,
+    #[arg(value_name = "NAME", required_unless_present = "sandbox")]
+    pub name: Option<String>,
     #[command(flatten)]
     pub form: FormArgs,
     #[command(flatten)]
@@ -616,6 +621,19 @@ pub struct SyncArgs {
     /// Refuse to restart more than this number of workloads
     #[arg(long, value_name = "N", help_heading = "Ceilings")]
     pub max_restarts: Option<u32>,
+}
+
+impl SyncArgs {
+    /// True if the arguments say what to sync.
+    pub const fn selects(&self) -> bool {
+        let select = &self.select;
+        !select.names.is_empty()
+            || select.all_namespaces
+            || select.selector.is_some()
+            || self.all
+            || self.failed
+            || self.store.is_some()
+    }
 }
 
 /// `publish`
@@ -903,6 +921,28 @@ pub struct FormArgs {
 }
 
 impl TableArgs {
+    /// Fails if a column is asked for that this kind of document has no values for.
+    pub fn check(&self, kind: Kind) -> Result<(), Failure> {
+        let (columns, sort_by) = (self.columns.iter(), self.sort_by.iter());
+        let asked = columns.map(|column| ("--columns", column));
+        let mut asked = asked.chain(sort_by.map(|column| ("--sort-by", column)));
+        let Some((flag, column)) = asked.find(|(_, column)| !column.is_in(kind)) else {
+            return Ok(());
+        };
+        let name = |column: &Column| {
+            let value = column.to_possible_value();
+            value.map(|value| value.get_name().to_owned())
+        };
+        let columns = Column::value_variants().iter();
+        let known = columns.filter(|column| column.is_in(kind));
+        let known: Vec<String> = known.filter_map(name).collect();
+        let failure = Failure::usage(format!(
+            "{flag}: this command has no values for the column `{}`",
+            name(column).unwrap_or_default()
+        ));
+        Err(failure.hint(format!("its columns are {}", known.join(", "))))
+    }
+
     /// Sorts the document, if that was asked for.
     pub fn sort(&self, document: &mut Document) {
         if let Some(column) = self.sort_by {

@@ -25,6 +25,7 @@ use std::io::{self, Write as _};
 
 use crate::{
     cli::{Cli, Command},
+    example,
     exit::Exit,
     failure::Failure,
     monitor::Monitor,
@@ -62,12 +63,16 @@ fn open_reports(session: &Session, command: &Command) -> Result<(), Failure> {
 }
 
 /// Executes the command.
-pub async fn execute(cli: Cli, world: World) -> Exit {
+pub async fn execute(mut cli: Cli, world: World) -> Exit {
+    let chosen = example::choose(&mut cli);
     let session = Session {
         connection: cli.connection,
         logging: cli.logging,
         world,
     };
+    if let Some(chosen) = chosen {
+        session.say(&chosen);
+    }
     let is_run = matches!(
         cli.command,
         Command::Run(_) | Command::Sync(_) | Command::Restart(_) | Command::Events(_)

@@ -25,6 +25,7 @@ pub mod discover;
 pub mod drift;
 pub mod edits;
 pub mod events;
+pub mod example;
 pub mod exit;
 pub mod explain;
 pub mod failure;

@@ -231,6 +231,10 @@ pub struct Pace {
     #[serde(with = "written::store_keys")]
     #[schemars(with = "Entries<form::Store, Written<form::Rate>>")]
     pub stores: BTreeMap<StoreKey, Rate>,
+    /// Writes of `publish`, by provider type, for each account. A rate above that of eso-sync for the provider's writes has no effect:
+    /// their quotas are lower than those of reads.
+    #[schemars(with = "Entries<form::Provider, Written<form::Rate>>")]
+    pub writes: BTreeMap<ProviderName, Rate>,
     /// Requests to the Kubernetes API.
     #[schemars(with = "Written<form::Rate>")]
     pub kubernetes: Rate,
@@ -361,6 +365,15 @@ impl Pace {
         let named = ProviderName::value_of(&self.providers, provider);
         named.copied().unwrap_or(self.default)
     }
+
+    /// Returns the rate of a provider's writes: the lowest of its documented one, that of all its calls and that of `writes`.
+    pub fn of_writes(&self, provider: &ProviderKind) -> Rate {
+        let calls = self.of(provider).as_per_second();
+        let documented = provider.facts().publishing.map(|facts| facts.rate);
+        let asked = ProviderName::value_of(&self.writes, provider).map(|rate| rate.as_per_second());
+        let lower = documented.into_iter().chain(asked);
+        Rate::clamped(lower.fold(calls, f64::min))
+    }
 }
 
 impl Policy {
@@ -445,6 +458,7 @@ impl Default for Pace {
             default: rate(20.0),
             providers: providers.collect(),
             stores: BTreeMap::new(),
+            writes: BTreeMap::new(),
             kubernetes: rate(200.0),
             restarts: rate(0.5),
         }
@@ -474,6 +488,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn writes_have_the_lowest_of_all_rates_that_apply() {
+        let rate = |text: &str| text.parse::<Rate>().expect("a rate");
+        let aws = ProviderKind::SecretsManager;
+        let name = ProviderName::from(&aws);
+        let mut pace = Pace::default();
+        assert_eq!(pace.of_writes(&aws), rate("12.5/s"));
+        pace.writes.insert(name.clone(), rate("5/s"));
+        assert_eq!(pace.of_writes(&aws), rate("5/s"));
+        // More than the quota of writes has no effect.
+        pace.writes.insert(name.clone(), rate("1000/s"));
+        assert_eq!(pace.of_writes(&aws), rate("12.5/s"));
+        pace.providers.insert(name, rate("2/s"));
+        assert_eq!(pace.of_writes(&aws), rate("2/s"));
+    }
 
     #[test]
     fn a_failure_limit_is_a_number_or_a_percentage() {

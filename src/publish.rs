@@ -44,6 +44,7 @@ use self::{
 pub use self::{apply::Done, fault::Fault, follow::Followed};
 use crate::{
     exit::Exit,
+    foreign,
     pattern::Wildcard,
     policy::{
         KeyFrom, Policy,
@@ -121,7 +122,14 @@ async fn place_of<'p>(
     let known = places.iter().position(|place| place.store.name == target);
     let at = known.unwrap_or(places.len());
     if known.is_none() {
-        places.push(connector.connect(&item.to).await?);
+        let place = connector.connect(&item.to).await?;
+        if !place.store.keeps_records {
+            tracing::warn!(
+                "{}: version 1 of Vault's KV engine keeps neither owners nor versions: nothing prevents that a write replaces what somebody else wrote, and the old value is lost",
+                foreign::line(&target)
+            );
+        }
+        places.push(place);
     }
     let place = places.get_mut(at).ok_or_else(Fault::no_cluster)?;
     place.items.insert(item.name.clone());

@@ -21,7 +21,9 @@ use crate::{
 };
 
 pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Exit, Failure> {
-    let name = &args.name;
+    let Some(name) = &args.name else {
+        return Err(Failure::usage("give the NAME of one ExternalSecret"));
+    };
     if !is_name(name) {
         return Err(Failure::usage(format!(
             "`{name}` is not a valid name. Give the name of one ExternalSecret, without globs"

@@ -15,6 +15,7 @@ use crate::{
 };
 
 pub(super) async fn drift(session: &Session, args: DriftArgs) -> Result<Exit, Failure> {
+    args.table.check(Kind::Drift)?;
     let started = session.world.clock.now();
     let asked = Asked {
         config: &args.policy.config,

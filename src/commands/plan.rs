@@ -17,6 +17,7 @@ use crate::{
 };
 
 pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Failure> {
+    args.table.check(Kind::Plan)?;
     let started = session.world.clock.now();
     let asked = Asked {
         config: &args.policy.config,

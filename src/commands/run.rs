@@ -3,14 +3,14 @@
 use cluster::Access;
 
 use crate::{
-    asked::{Flags, Named, act_flags, reading_if_asked},
+    asked::{Chosen, Flags, Named, act_flags, reading_if_asked},
     cli::{ActArgs, RestartFlags, RunArgs},
     exit::Exit,
     failure::Failure,
     lock_namespace::LockNamespace,
     record::Scope,
     restart::workloads::Options,
-    run::{self, Context, Pipeline},
+    run::{self, Context, Narrow, Pipeline},
     session::{Session, can_ask},
     settings::Loaded,
 };
@@ -23,7 +23,7 @@ pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Failur
 /// Loads the policy of a run.
 pub(super) fn load(session: &Session, args: &RunArgs, mut flags: Flags) -> Result<Loaded, Failure> {
     flags.extend(reading_if_asked(&args.providers));
-    session.no_namespace_beside_a_policy(&args.policy.config)?;
+    session.check_namespace()?;
     session.policy_from_files(&args.policy.config, flags, (&args.policy.ceilings).into())
 }
 
@@ -35,6 +35,8 @@ pub(super) async fn by_policy(
     scope: Scope,
 ) -> Result<Exit, Failure> {
     let started = session.world.clock.now();
+    let chosen = Chosen::by_policy(&args.names, session)?;
+    let narrowing = chosen.narrowing();
     let connected = session.connect(access(&args.act), &loaded.policy).await?;
     let lock_namespace = LockNamespace::of_run(&args.act, session);
     if !args.act.dry_run {
@@ -48,10 +50,13 @@ pub(super) async fn by_policy(
             policy: &loaded.policy,
             options: Some(&options),
             holds: true,
-            only: None,
+            only: narrowing.as_ref().map(|only| only as &Narrow<'_>),
         },
         lock_namespace,
-        named: Named::default(),
+        named: Named {
+            names: &args.names,
+            store: None,
+        },
         asks: !args.act.yes && session.connection.sandbox.is_none() && can_ask(),
         scope,
         digest: Some(&loaded.digest),

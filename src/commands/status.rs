@@ -19,6 +19,7 @@ use crate::{
 };
 
 pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, Failure> {
+    args.table.check(Kind::Status)?;
     let asked = Asked {
         config: &args.policy.config,
         select: &args.select,

@@ -60,19 +60,12 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Fail
 
 /// Checks the combination of arguments before connecting.
 fn check(args: &SyncArgs) -> Result<(), Failure> {
-    let select = &args.select;
-    let has_selection = !select.names.is_empty()
-        || select.all_namespaces
-        || select.selector.is_some()
-        || args.all
-        || args.failed
-        || args.store.is_some();
-    if !has_selection {
+    if !args.selects() {
         return Err(Failure::usage(
             "specify what to sync: NAME, --all, -A, --store, --failed or -l",
         ));
     }
-    if args.all && !select.names.is_empty() {
+    if args.all && !args.select.names.is_empty() {
         return Err(Failure::usage("NAME and --all cannot be used together"));
     }
     Ok(())

@@ -83,6 +83,7 @@ fn policy() -> Policy {
             default: rate(20.0),
             providers: BTreeMap::new(),
             stores: BTreeMap::new(),
+            writes: BTreeMap::new(),
             kubernetes: rate(50.0),
             restarts: rate(1.0),
         },

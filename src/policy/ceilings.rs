@@ -388,6 +388,7 @@ pub static KEYS: &[Key] = &[
     limited("pace.default", "at most the default", "--max-rate default=RATE", |check| check.rate(&RateOf::Default)),
     limited("pace.providers", "at most the default", "--max-rate PROVIDER=RATE", provider_rates),
     narrows("pace.stores"),
+    narrows("pace.writes"),
     limited("pace.kubernetes", "at most the default", "--max-rate api-server=RATE", |check| check.rate(&RateOf::ApiServer)),
     limited("pace.restarts", "at most the default", "--max-rate restarts=RATE", |check| check.rate(&RateOf::Restarts)),
     limited("safety.maxSyncs", "at most the default", "--max-syncs N", |check| {

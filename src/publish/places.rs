@@ -7,7 +7,7 @@ use std::{
 
 use cluster::Cluster;
 use eso_model::{StoreKey, StoreKind, remote};
-use pace::{Clock, rate::Rate};
+use pace::Clock;
 use providers::{
     Ambient, Identity, RateLimiter, Resolver, StoreSettings, Unread,
     holder::Writer,
@@ -95,9 +95,6 @@ impl Connector<'_> {
             .await
             .map_err(Fault::of_unread)?;
         let rate = self.policy.pace.of(&settings.provider);
-        let write_rate = settings.provider.facts().publishing.map_or(rate, |facts| {
-            Rate::clamped(facts.rate.min(rate.as_per_second()))
-        });
         let store = Store::new(
             to.to_string(),
             settings.provider.clone(),
@@ -113,7 +110,7 @@ impl Connector<'_> {
             writer,
             settings: settings.settings,
             reads: RateLimiter::new(rate),
-            writes: RateLimiter::new(write_rate),
+            writes: RateLimiter::new(self.policy.pace.of_writes(&settings.provider)),
         })
     }
 

@@ -60,8 +60,8 @@ fn link(link: LinkKind, of: impl Into<Foreign>, found: Result<String, String>) -
     }
 }
 
-/// The chains that the report of a policy contains. More would only repeat the table.
-const MOST: usize = 100;
+/// The chains that a report contains. It bounds the size of the JSON document: a chain takes about 1 kB.
+const MOST: usize = 1_000;
 
 /// The links that a command does not look at.
 const PROVIDER_UNREAD: &str = "this command did not read the provider";

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    DocumentAction, DocumentItem, DocumentKey,
+    DocumentAction, DocumentItem, DocumentKey, Kind,
     layout::{Aligned, Cell, Header, Tone, align},
 };
 use crate::{
@@ -64,6 +64,29 @@ pub enum Column {
 }
 
 impl Column {
+    /// True if the items of this document can have a value in the column. A column of dashes would look like a finding.
+    pub const fn is_in(self, kind: Kind) -> bool {
+        match self {
+            Self::Namespace
+            | Self::Name
+            | Self::Store
+            | Self::StoreKind
+            | Self::Provider
+            | Self::State
+            | Self::LastSync
+            | Self::Age
+            | Self::Action
+            | Self::Reason
+            | Self::Ready
+            | Self::SyncWindow => true,
+            // `status` reads no provider.
+            Self::Verdict | Self::Keys => !matches!(kind, Kind::Status),
+            Self::Status | Self::Previous | Self::Current | Self::Secret => {
+                matches!(kind, Kind::Report)
+            }
+        }
+    }
+
     /// The title, and what happens to the column in a narrow terminal: times go first, and what a table is about stays.
     const fn header(self) -> Header {
         match self {

@@ -530,8 +530,9 @@ fn text_of_refused_plan_says_nothing_was_changed() {
         let first = "limit exceeded: 3 ExternalSecrets would be synced, but safety.maxSyncs allows 1; nothing was changed";
         let first = format!("{first}\n  next: {next} allows all of it\n\n");
         assert!(text.starts_with(&first), "{text}");
-        let last = "\na limit is exceeded (see above); nothing was changed\n";
-        assert!(text.ends_with(last), "{text}");
+        let last =
+            format!("\na limit is exceeded, so nothing was changed: {next} allows all of it\n");
+        assert!(text.ends_with(&last), "{text}");
     }
 }
 

@@ -412,7 +412,14 @@ fn totals(document: &Document) -> String {
     text.push_str(&reads(document));
     text.push('\n');
     if summary.refused.is_some() {
-        text.push_str("a limit is exceeded (see above); nothing was changed\n");
+        // The first line may be far above by now.
+        let allowing = summary.allowing.as_deref().map(line);
+        let next = allowing.map(|allowing| format!(": {allowing}"));
+        let _ = writeln!(
+            text,
+            "a limit is exceeded, so nothing was changed{}",
+            next.unwrap_or_default()
+        );
     }
     for (namespace, why) in &summary.stopped_namespaces {
         let _ = writeln!(

@@ -111,6 +111,7 @@ mod layers {
             parameterStore: 10/s
             vault: 100/s
           stores: {}
+          writes: {}
           kubernetes: 200/s
           restarts: 30/min
         safety:
@@ -758,6 +759,7 @@ mod environment {
             vault: 100/s
           stores:
             ClusterSecretStore/a: 3/s
+          writes: {}
           kubernetes: 200/s
           restarts: 30/min
         safety:
@@ -1222,6 +1224,7 @@ mod ceilings {
             "restart: [{match: references, cooldown: 1h, maxPerDay: 1, wait: 1h}]",
             "pace: {inFlight: 20, default: 1/s, kubernetes: 1/s, restarts: 1/h, providers: {aws: 1/h, unheardOf: 20/s}}",
             "pace: {stores: {ClusterSecretStore/a: 1000000/s}}",
+            "pace: {writes: {aws: 1000000/s}}",
             "safety: {maxSyncs: 1, maxRestarts: 0, stopAfterFailures: 5%}",
             "safety: {stopAfterFailures: 2}",
             "drift: {onUnverifiable: report, endpoints: ['https://good.example']}",

@@ -263,6 +263,7 @@ mod tests {
             default: rate(per_second),
             providers: BTreeMap::new(),
             stores: BTreeMap::new(),
+            writes: BTreeMap::new(),
             kubernetes: rate(per_second),
             restarts: rate(per_second),
         }

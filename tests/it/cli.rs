@@ -271,6 +271,85 @@ async fn names_and_a_namespace_narrow_the_selection_of_a_policy() {
 }
 
 #[tokio::test]
+async fn names_and_a_namespace_narrow_a_run() {
+    let workspace = without_cluster();
+    let text = "select: [{namespaces: [payments, web]}]
+drift: {enabled: false}
+sync: {when: always}
+restart: [{match: references, require: proven}]
+";
+    let file = workspace.file("policy.yaml", text);
+    let file = file.to_str().expect("UTF-8");
+    let run = async |command: &str, more: &[&str]| {
+        let command = [command, "--sandbox", "-o", "json", "--config", file];
+        workspace.run(&[&command, more].concat()).await
+    };
+    let named = run("run", &["s*"]).await;
+    assert_eq!(selected(named.exits(0)), ["payments/stripe", "web/session"]);
+    assert_eq!(named.of("stripe"), "synced");
+    let both = run("run", &["-n", "payments", "s*"]).await;
+    assert_eq!(selected(both.exits(0)), ["payments/stripe"]);
+    // The policy does not select it.
+    let missing = run("run", &["registry", "-y"]).await;
+    let missing = &missing.exits(3).stderr;
+    assert!(missing.contains("\"registry\" not found"), "{missing}");
+    // Only the workloads that use the Secrets of what is named.
+    let restart = run("restart", &["stripe"]).await;
+    let document = restart.exits(0).document();
+    let restarts = document["restarts"].as_array().expect("restarts");
+    let names = restarts.iter().map(|one| &one["name"]);
+    assert_eq!(names.collect::<Vec<_>>(), ["api"]);
+}
+
+#[tokio::test]
+async fn without_a_name_the_sandbox_shows_an_example() {
+    let workspace = without_cluster();
+    for sandbox in ["--sandbox", "--sandbox=bad-day"] {
+        for (command, chosen) in [
+            ("diagnose", "diagnose "),
+            ("impact", "impact prod/web/oauth"),
+            ("sync", "sync "),
+        ] {
+            let outcome = workspace.run(&[command, sandbox]).await;
+            let said = format!("nothing is named, so this shows: eso-sync {chosen}");
+            assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
+            assert!(
+                outcome.code < 2 || sandbox.ends_with("bad-day"),
+                "{command}: {}",
+                outcome.stderr
+            );
+            assert_ne!(outcome.code, 2, "{command}: {}", outcome.stderr);
+            assert!(!outcome.stdout.is_empty(), "{command}");
+        }
+    }
+    // The examples are not in a directory.
+    let file = workspace.file("empty.yaml", "");
+    let directory = file.parent().expect("a directory").display();
+    let sandbox = format!("--sandbox={directory}");
+    for command in ["diagnose", "impact", "sync"] {
+        workspace.run(&[command, &sandbox]).await.exits(2);
+    }
+}
+
+#[tokio::test]
+async fn column_without_values_is_refused() {
+    let workspace = without_cluster();
+    for (command, column) in [
+        ("status", "verdict"),
+        ("plan", "secret"),
+        ("drift", "status"),
+    ] {
+        for flag in ["--columns", "--sort-by"] {
+            let outcome = workspace.run(&[command, "--sandbox", flag, column]).await;
+            let said = &outcome.exits(2).stderr;
+            let what = format!("{flag}: this command has no values for the column `{column}`");
+            assert!(said.contains(&what), "{said}");
+            assert!(said.contains("its columns are namespace, name, "), "{said}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn unknown_name_is_answered_with_what_may_be_meant() {
     let workspace = without_cluster();
     let told = async |command: &[&str]| {

@@ -225,6 +225,7 @@ fn schema_and_program_reject_invalid_policies() {
         "pace: {providers: {AWS: 1/s}}",
         "pace: {providers: [aws]}",
         "pace: {stores: {vault: 1/s}}",
+        "pace: {writes: {AWS: 1/s}}",
         "safety: {maxSyncs: 0}",
         "safety: {maxSyncs: 1.5}",
         "safety: {stopAfterFailures: '20'}",
@@ -250,7 +251,7 @@ fn schema_and_program_accept_valid_policies() {
     for text in [
         "select: [{}]",
         "select: [{names: ['a-{b,c}', '[!a]*', 'x?'], labelSelector: 'a in (b, c),!d', overdueAfter: 1h30m}]",
-        "select: [{}]\npace: {inFlight: 3, default: .5/s, stores: {SecretStore/a/b: 1/min}, providers: {onepasswordSDK: 1/h}}",
+        "select: [{}]\npace: {inFlight: 3, default: .5/s, stores: {SecretStore/a/b: 1/min}, providers: {onepasswordSDK: 1/h}, writes: {aws: 5/s}}",
         "select: [{}]\nsafety: {stopAfterFailures: 3}\nsync: {annotation: example.com/x, timeout: 1.5h, retries: 0}",
         "select: [{}]\nsafety: {stopAfterFailures: 2.5%}",
         "select: [{}]\ndrift: {stores: {SecretStore/a/b: ambient}, endpoints: ['https://vault.corp:8200', 'http://127.0.0.1:8200']}",

@@ -106,6 +106,8 @@ pub struct Publishing {
     pub canonical: fn(&str) -> String,
     /// True if a deleted secret cannot be restored.
     pub deletion_is_final: fn(&Json) -> bool,
+    /// True if a secret has tags, or something like it, for its owner and its mark.
+    pub keeps_records: fn(&Json) -> bool,
     /// True if single versions can be destroyed.
     pub destroys_versions: bool,
     /// The calls that read and that write, to create a secret and to update it.
@@ -347,6 +349,7 @@ fn parameter_store() -> Facts {
                 _ => name.to_owned(),
             },
             deletion_is_final: |_| true,
+            keeps_records: |_| true,
             destroys_versions: false,
             calls: [(0, 1), (0, 2)],
         }),
@@ -405,6 +408,7 @@ fn secrets_manager() -> Facts {
             space: aws_space,
             canonical: str::to_owned,
             deletion_is_final: |_| false,
+            keeps_records: |_| true,
             destroys_versions: false,
             calls: [(0, 1), (0, 3)],
         }),
@@ -450,6 +454,7 @@ fn azure_key_vault() -> Facts {
             // Key Vault ignores the case.
             canonical: str::to_ascii_lowercase,
             deletion_is_final: |_| false,
+            keeps_records: |_| true,
             destroys_versions: false,
             calls: [(2, 1), (2, 1)],
         }),
@@ -539,6 +544,7 @@ fn gcp_secret_manager() -> Facts {
             space: |settings| (gcp_secret_manager().quota)(settings),
             canonical: str::to_owned,
             deletion_is_final: |_| true,
+            keeps_records: |_| true,
             destroys_versions: true,
             // Both read the new version back; an update looks at the secret, its versions and its value first.
             calls: [(1, 3), (4, 2)],
@@ -616,6 +622,7 @@ fn vault() -> Facts {
             },
             // Version 1 of the KV engine keeps no versions.
             deletion_is_final: |settings| at(settings, "/version") == "v1",
+            keeps_records: |settings| at(settings, "/version") != "v1",
             destroys_versions: true,
             calls: [(1, 3), (1, 2)],
         }),

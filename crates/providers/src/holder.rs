@@ -126,7 +126,7 @@ pub trait Writer: Holder {
     }
 }
 
-fn not_supported(why: &str) -> WriteFailure {
+pub(crate) fn not_supported(why: &str) -> WriteFailure {
     let detail = format!("this is not needed for this provider: {why}");
     WriteFailure::Failed(Unread::secret(crate::unread::UNSUPPORTED, detail))
 }

@@ -60,8 +60,7 @@ pub(super) async fn connect_writer(
     clock: Clock,
 ) -> Result<Box<dyn Writer>, Unread> {
     let reader = reader(store, identity).await?;
-    let publisher = write::Publisher::new(reader, owner.to_owned(), clock)?;
-    Ok(Box::new(publisher))
+    write::writer(reader, owner.to_owned(), clock)
 }
 
 async fn reader(store: &StoreSettings, identity: Identity<'_>) -> Result<Reader, Unread> {

@@ -65,6 +65,8 @@ pub struct Store {
     pub space: String,
     /// True if a deleted secret cannot be restored.
     pub deletion_is_final: bool,
+    /// False if the provider keeps neither the owner nor the mark of a secret.
+    pub keeps_records: bool,
     /// True if single versions can be destroyed.
     pub destroys_versions: bool,
     /// The calls that read and that write, to create a secret and to update it.
@@ -82,6 +84,7 @@ impl Store {
             provider,
             space: (publishing.space)(settings).join(" "),
             deletion_is_final: (publishing.deletion_is_final)(settings),
+            keeps_records: (publishing.keeps_records)(settings),
             destroys_versions: publishing.destroys_versions,
             calls: publishing.calls,
             advanced: false,

@@ -77,6 +77,32 @@ impl Content {
             Self::BadDay => include_str!("content/bad-day-policy.yaml"),
         }
     }
+
+    /// What commands show if nothing is named. None for a directory.
+    pub const fn example(&self) -> Option<Example> {
+        match self {
+            Self::Default => Some(Example {
+                namespace: "payments",
+                name: "stripe",
+                key: "prod/web/oauth",
+            }),
+            Self::BadDay => Some(Example {
+                namespace: "platform",
+                name: "pipeline",
+                key: "prod/web/oauth",
+            }),
+            Self::Directory(_) => None,
+        }
+    }
+}
+
+/// An ExternalSecret of the built-in content that has a fault, and a key that a workload depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Example {
+    pub namespace: &'static str,
+    pub name: &'static str,
+    /// The name of the key at its provider.
+    pub key: &'static str,
 }
 
 impl FromStr for Content {

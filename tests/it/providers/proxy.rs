@@ -34,7 +34,7 @@ pub(crate) struct Asked {
     pub(crate) before: usize,
     pub(crate) at: Instant,
     method: Method,
-    uri: Uri,
+    pub(crate) uri: Uri,
     headers: HeaderMap,
 }
 

@@ -99,6 +99,8 @@ pub(super) struct Mount {
     pub(super) path: String,
     /// The type of the secrets engine.
     pub(super) kind: String,
+    /// The version of a KV engine.
+    pub(super) version: Version,
 }
 
 /// Parses the answer of `sys/internal/ui/mounts/…`.
@@ -106,9 +108,17 @@ pub(super) fn mount(body: &[u8]) -> Result<Mount, Unread> {
     let document = parse(body)?;
     let data = member(&document, "data").ok_or_else(unreadable)?;
     let field = |name| member(data, name).and_then(text).ok_or_else(unreadable);
+    let options = member(data, "options");
+    let version = options.and_then(|options| member(options, "version").and_then(text));
     Ok(Mount {
         path: field("path")?,
         kind: field("type")?,
+        // A mount without the option is version 1.
+        version: if version.as_deref() == Some("2") {
+            Version::V2
+        } else {
+            Version::V1
+        },
     })
 }
 

@@ -73,7 +73,7 @@ pub(super) struct Reader {
     pub(super) client: Client,
     pub(super) paths: Paths,
     /// The mounts that are known to be KV, with a trailing slash.
-    kv: Mutex<BTreeSet<String>>,
+    kv: Mutex<BTreeMap<String, Version>>,
 }
 
 /// The reason why a search has no result.
@@ -93,7 +93,7 @@ impl Reader {
         Self {
             client,
             paths,
-            kv: Mutex::new(BTreeSet::new()),
+            kv: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -137,6 +137,12 @@ impl Reader {
         let query = if version.is_empty() { &[][..] } else { &query };
         let reply = self.get(&path, query, "read", reading).await?;
         body::secret(reply.body.expose(), reply.found, self.paths.version)
+    }
+
+    /// Reads exactly this path of version 1.
+    pub(super) async fn exact(&self, path: &str, limiter: &RateLimiter) -> Result<Secret, Unread> {
+        let reply = self.get(path, &[], "read", Reading::whole(limiter)).await?;
+        body::secret(reply.body.expose(), reply.found, Version::V1)
     }
 
     /// `GetSecret` with `metadataPolicy: Fetch`. It ignores the version.
@@ -278,7 +284,7 @@ impl Reader {
     }
 
     /// Lists the names in a folder.
-    async fn folder(
+    pub(super) async fn folder(
         &self,
         folder: String,
         limiter: &RateLimiter,
@@ -308,18 +314,40 @@ impl Reader {
         self.client.get(&path, query, &request, reading).await
     }
 
-    /// Checks that the path is below a KV mount. Any token that may read something there may call this endpoint.
-    pub(super) async fn confirm_kv(
+    /// Checks that the path is below a KV mount of this version. Reading does not check it, like the operator. Writing to a mount of
+    /// another version would create secrets with other names.
+    pub(super) async fn confirm_version(
+        &self,
+        path: &[&str],
+        version: Version,
+        request: &Request<'_>,
+        limiter: &RateLimiter,
+    ) -> Result<(), Unread> {
+        let found = self.confirm_kv(path, request, limiter).await?;
+        if found == version {
+            return Ok(());
+        }
+        let detail = match found {
+            Version::V1 => "the mount is version 1 of the KV engine: set `version: v1`",
+            Version::V2 => "the mount is version 2 of the KV engine: remove `version: v1`",
+        };
+        Err(Unread::secret(unread::UNSUPPORTED, detail))
+    }
+
+    /// Checks that the path is below a KV mount, and returns the version of the mount. Any token that may read something there may
+    /// call this endpoint.
+    async fn confirm_kv(
         &self,
         path: &[&str],
         request: &Request<'_>,
         limiter: &RateLimiter,
-    ) -> Result<(), Unread> {
+    ) -> Result<Version, Unread> {
         let folder = format!("{}/", path.join("/"));
         // Locked during the request, so that waiting calls use its result.
         let mut kv = self.kv.lock().await;
-        if kv.iter().any(|mount| folder.starts_with(mount)) {
-            return Ok(());
+        let known = kv.iter().find(|(mount, _)| folder.starts_with(*mount));
+        if let Some((_, version)) = known {
+            return Ok(*version);
         }
         let mut question = vec!["sys", "internal", "ui", "mounts"];
         question.extend(path);
@@ -347,13 +375,13 @@ impl Reader {
         }
         // `generic` is the old name of KV.
         if !matches!(mount.kind.as_str(), "kv" | "generic") {
-            let Mount { path, kind } = mount;
+            let Mount { path, kind, .. } = mount;
             return Err(unconfirmed(&format!(
                 "{path} is an engine of type {kind}, not KV"
             )));
         }
-        kv.insert(mount.path);
-        Ok(())
+        kv.insert(mount.path, mount.version);
+        Ok(mount.version)
     }
 }
 

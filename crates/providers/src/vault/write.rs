@@ -16,6 +16,7 @@
 
 mod document;
 mod metadata;
+mod unversioned;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +31,7 @@ use serde_json::{Value as Json, json};
 use self::{
     document::{Content, Document},
     metadata::{Metadata, Recorded},
+    unversioned::Unversioned,
 };
 use super::{
     client::{Fault, JSON, Outgoing, Reply},
@@ -51,33 +53,37 @@ type Failure = engine::Failure<Fault>;
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// A KV engine that may be written, for one publisher.
-pub(super) struct Publisher {
+struct Publisher {
     reader: Reader,
     mount: String,
     owner: String,
     clock: Clock,
 }
 
-impl Publisher {
-    pub(super) fn new(reader: Reader, owner: String, clock: Clock) -> Result<Self, Unread> {
-        let mount = reader.paths.mount.clone().unwrap_or_default();
-        let mount = mount.trim_matches('/').to_owned();
-        if mount.is_empty() {
-            let detail = "spec.provider.vault.path is required to publish: the mount of the engine";
-            return Err(unsupported(detail.to_owned()));
-        }
-        if reader.paths.version == Version::V1 {
-            let detail = "spec.provider.vault.version: v1 cannot be published to";
-            return Err(unsupported(detail.to_owned()));
-        }
-        Ok(Self {
+/// The writer for the version of the store.
+pub(super) fn writer(
+    reader: Reader,
+    owner: String,
+    clock: Clock,
+) -> Result<Box<dyn Writer>, Unread> {
+    let mount = reader.paths.mount.clone().unwrap_or_default();
+    let mount = mount.trim_matches('/').to_owned();
+    if mount.is_empty() {
+        let detail = "spec.provider.vault.path is required to publish: the mount of the engine";
+        return Err(unsupported(detail.to_owned()));
+    }
+    Ok(match reader.paths.version {
+        Version::V1 => Box::new(Unversioned::new(reader, mount)),
+        Version::V2 => Box::new(Publisher {
             reader,
             mount,
             owner,
             clock,
-        })
-    }
+        }),
+    })
+}
 
+impl Publisher {
     /// The path of an endpoint of the engine.
     fn path(&self, endpoint: &str, name: &str) -> String {
         format!("{}/{endpoint}/{name}", self.mount)
@@ -92,7 +98,9 @@ impl Publisher {
         limiter: &RateLimiter,
     ) -> Result<Reply, Failure> {
         let path = segments(path)?;
-        self.reader.confirm_kv(&path, request, limiter).await?;
+        self.reader
+            .confirm_version(&path, Version::V2, request, limiter)
+            .await?;
         self.reader
             .client
             .send(&path, outgoing, request, limiter)

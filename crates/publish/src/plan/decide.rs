@@ -165,6 +165,8 @@ enum Right {
 
 fn right(input: &Input<'_>, item: &Item, owner: &Owner) -> Right {
     match owner {
+        // Nobody can tell whose it is, so the policy must say it.
+        Owner::None if !item.store.keeps_records && item.rules.adopt == Adopt::Any => Right::Owner,
         Owner::Ours { item: name } if *name == item.name => Right::Owner,
         Owner::Ours { item: name } if input.items.iter().any(|item| item.name == *name) => {
             Right::Other
@@ -229,6 +231,7 @@ fn equal(input: &Input<'_>, item: &Item, group: &Group<'_>, held: &Held) -> Deci
         Right::Owner if held.orphaned_since.is_some() => adopts(Reason::WantedAgain),
         Right::Owner if renews => adopts(Reason::MarkRenewed),
         Right::Owner => leaves(Reason::InSync),
+        Right::Unowned if !item.store.keeps_records => leaves(Reason::InSync),
         // Only this publisher could write the mark.
         Right::Unowned if marked => adopts(Reason::Adopted),
         Right::Unowned if item.rules.adopt == Adopt::Never => leaves(Reason::NotOwned),
@@ -286,7 +289,8 @@ fn properties(
 fn changed(input: &Input<'_>, item: &Item, group: &Group<'_>, held: &Held) -> Decided {
     let (orphaned, dropped) = properties(input, item, group, held);
     let went_back = held.history.as_ref().is_some_and(|it| it.went_back);
-    let is_foreign = held.mark.is_none() || went_back;
+    // Without a record, a change of somebody else looks like one of the repository.
+    let is_foreign = item.store.keeps_records && held.mark.is_none() || went_back;
     let base = held.version.clone();
     let update = |verdict, reason| Decided::new(verdict, Action::Update { base }, reason);
     let foreign = Verdict::ForeignChange;

@@ -284,6 +284,33 @@ fn foreign_change_is_reported_or_overwritten() {
 }
 
 #[test]
+fn without_records_the_policy_says_what_may_be_overwritten() {
+    let version_1 = json!({"server": "https://v:8200", "path": "kv", "version": "v1"});
+    let store = Arc::new(Store::new("store", ProviderKind::Vault, &version_1).unwrap());
+    let world = |adopt| {
+        let world = World::new(vec![item("item", &store, &[("db", "new")])]);
+        world.rules(|rules| rules.adopt = adopt)
+    };
+    let there = || Held {
+        history: Some(History::default()),
+        ..Held::new(Presence::Present)
+    };
+    for (adopt, expected) in [
+        (Adopt::Never, ("foreign-change", "leave", "not-owned")),
+        (Adopt::Equal, ("foreign-change", "leave", "not-owned")),
+        (Adopt::Any, ("changed", "update", "changed")),
+    ] {
+        let differs = world(adopt).knows("db", there()).compared(different());
+        assert_eq!(differs.decided(), expected);
+        // Nothing can be recorded, so an equal value costs no write.
+        let equals = world(adopt).knows("db", there()).compared(Compared::Equal);
+        assert_eq!(equals.decided(), ("in-sync", "leave", "in-sync"));
+        let absent = world(adopt).knows("db", Held::absent());
+        assert_eq!(absent.decided(), ("absent", "create", "absent"));
+    }
+}
+
+#[test]
 fn going_back_by_hand_is_a_foreign_change() {
     let world = World::one();
     let back = Held {

@@ -61,6 +61,20 @@ impl Content {
         })
     }
 
+    /// Parses the data of a path of version 1.
+    pub(super) fn unversioned(data: &Value) -> Result<Self, Unread> {
+        let document = gojson::parse_within(data.expose(), &Budget::default());
+        let document = document.map_err(|_| unreadable())?;
+        let members = document.members().ok_or_else(unreadable)?;
+        let members = members.into_iter();
+        Ok(Self {
+            members: members
+                .map(|(name, node)| (name, Value::from(node.raw)))
+                .collect(),
+            ..Self::default()
+        })
+    }
+
     /// A value as text: a string without quotes, anything else as it is written.
     pub(super) fn text(&self, name: &str) -> Option<Value> {
         let raw = self.members.get(name)?;
@@ -113,9 +127,27 @@ impl Document {
 
     /// The request that writes it in place of this version.
     pub(super) fn request(&self, base: u64) -> Value {
+        let mut body = self.buffer();
+        body.push(format!(r#"{{"options":{{"cas":{base}}},"data":"#).as_bytes());
+        self.push_into(&mut body);
+        body.push(b"}");
+        body.finish()
+    }
+
+    /// The request that replaces the values of a path of version 1.
+    pub(super) fn unversioned_request(&self) -> Value {
+        let mut body = self.buffer();
+        self.push_into(&mut body);
+        body.finish()
+    }
+
+    fn buffer(&self) -> Buffer {
         let size: usize = self.members.values().map(|it| it.expose().len()).sum();
-        let mut body = Buffer::with_capacity(size + 64 * (1 + self.members.len()));
-        body.push(format!(r#"{{"options":{{"cas":{base}}},"data":{{"#).as_bytes());
+        Buffer::with_capacity(size + 64 * (1 + self.members.len()))
+    }
+
+    fn push_into(&self, body: &mut Buffer) {
+        body.push(b"{");
         for (index, (name, value)) in self.members.iter().enumerate() {
             if index > 0 {
                 body.push(b",");
@@ -124,8 +156,7 @@ impl Document {
             body.push(b":");
             body.push(value.expose());
         }
-        body.push(b"}}");
-        body.finish()
+        body.push(b"}");
     }
 
     /// True if the path holds the wanted values.
