@@ -15,7 +15,7 @@ mod services;
 mod sheet;
 mod source;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
 use cluster::Cluster;
 use pace::Clock;
@@ -39,7 +39,7 @@ use self::{
     keys::Keys,
     places::{Connector, Place},
     services::{Answers, Services},
-    source::{Opened, Opener},
+    source::{History, Opened, Opener},
 };
 pub use self::{apply::Done, fault::Fault, follow::Followed};
 use crate::{
@@ -93,6 +93,7 @@ struct Prepare {
     at: usize,
     repository: String,
     revision: String,
+    history: Option<History>,
     creation: Creation,
     faults: Vec<Fault>,
     /// The index in the plan; None if its place is not known.
@@ -105,11 +106,47 @@ impl Prepare {
             at,
             repository: String::new(),
             revision: String::new(),
+            history: None,
             creation: Creation::from(&item.create),
             faults: Vec::new(),
             planned: None,
         }
     }
+}
+
+/// So many published revisions are compared with the one to publish. Each costs a call.
+const MOST_COMPARED: usize = 20;
+
+/// The published revisions that come after the one to publish, of the secrets that would be overwritten.
+async fn newer(items: &[Prepare], facts: &Facts, known: &AllKnown) -> BTreeSet<String> {
+    let plan = publish::plan::plan(&facts.input(known));
+    let mut compared = BTreeSet::new();
+    let mut newer = BTreeSet::new();
+    for entry in plan.entries {
+        let of_entry = |prepare: &&Prepare| prepare.planned == Some(entry.item);
+        let prepare = items.iter().find(of_entry);
+        let provenance = known
+            .get(&entry.key)
+            .and_then(|it| it.held.provenance.as_deref());
+        let published = provenance.and_then(publish::revision);
+        let (Some(prepare), Some(published)) = (prepare, published) else {
+            continue;
+        };
+        let Some(history) = &prepare.history else {
+            continue;
+        };
+        // The same repository.
+        let start = publish::provenance(&prepare.repository, Some(published), "");
+        let is_comparable = entry.step.action.writes_value()
+            && published != prepare.revision
+            && provenance.is_some_and(|it| it.starts_with(&start))
+            && compared.len() < MOST_COMPARED
+            && compared.insert((prepare.at, published.to_owned()));
+        if is_comparable && history.is_before(published).await {
+            newer.insert(published.to_owned());
+        }
+    }
+    newer
 }
 
 /// The place of an item. Items with the same target share one connection.
@@ -219,6 +256,7 @@ impl Job<'_> {
             marks,
             binds_marks: self.publish.key.is_some(),
             reads: None,
+            newer: BTreeSet::new(),
             now: self.clock.now(),
             ceilings: self.ceilings,
         };
@@ -230,6 +268,7 @@ impl Job<'_> {
             readers: self.readers,
         };
         let known = look(how, &mut facts).await;
+        facts.newer = newer(&items, &facts, &known).await;
         let plan = publish::plan::plan(&facts.input(&known));
         Ok(Prepared {
             items,
@@ -256,6 +295,7 @@ impl Job<'_> {
                 prepare.faults.extend(read.faults);
                 prepare.repository = files.repository;
                 prepare.revision = files.revision;
+                prepare.history = files.history;
             }
             Err(fault) => prepare.faults.push(fault),
         }

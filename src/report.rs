@@ -33,7 +33,7 @@ pub use self::restarts::{
     RestartSummary, StampAction, took,
 };
 pub use self::table::{Column, fitted};
-pub use self::termination::summary as termination_summary;
+pub use self::termination::{fitting as termination_message, summary as termination_summary};
 use eso_model::{StoreKind, window::Window};
 
 use crate::{

@@ -112,6 +112,7 @@ async fn write(session: &Session, args: &PublishArgs) -> Result<Exit, Failure> {
         // The watchdog reports, and ends the process.
         std::future::pending::<()>().await;
     }
+    session.write_termination_message(&document.termination_summary());
     printed(session, &args.what, &document, exit)
 }
 

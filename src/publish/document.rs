@@ -9,13 +9,17 @@ use publish::{
 };
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
 use super::{apply::Done, fault::Fault};
 use crate::{
     exit::Exit,
     failure::Failure,
     foreign::{self, Foreign},
-    report::{API_VERSION, Document, Header, Run, fitted, sheet::Level, text, view::View},
+    report::{
+        API_VERSION, Document, Header, Run, fitted, sheet::Level, termination_message, text,
+        view::View,
+    },
 };
 
 /// The document that `publish -o json|yaml` prints.
@@ -250,6 +254,26 @@ fn told(done: &Done, entry: &Entry) -> (&'static str, Option<String>, String) {
 }
 
 impl PublishDocument {
+    /// The message for `/dev/termination-log`.
+    pub fn termination_summary(&self) -> String {
+        let secrets = self.items.iter().flat_map(|item| {
+            let secrets = item.secrets.iter();
+            let bad = secrets.filter(|secret| secret.level.needs_attention());
+            bad.map(|secret| {
+                let name = format!("{}/{}", item.name.exact(), secret.name.exact());
+                json!({"secret": name, "reason": secret.reason, "outcome": secret.outcome})
+            })
+        });
+        let counts = json!({
+            "run": self.run.id,
+            "exitCode": self.run.exit_code,
+            "complete": self.run.complete,
+            "published": self.summary,
+            "sync": self.sync.as_ref().map(|run| &run.summary.outcomes),
+        });
+        termination_message(counts, secrets.collect())
+    }
+
     pub(super) fn new(
         kind: PublishKind,
         run: Run,
@@ -532,5 +556,66 @@ const fn of_reason(reason: Reason) -> Exit {
         | Reason::StillRead
         | Reason::ReadRecently
         | Reason::PruneLater => Exit::Done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn termination_message_names_what_needs_attention_and_fits() {
+        let secret = |index: usize| DocumentPublishedSecret {
+            name: format!("{index:0>200}").into(),
+            files: Vec::new(),
+            verdict: "foreign-change",
+            action: "leave",
+            reason: Reason::ForeignChange,
+            outcome: Some("left"),
+            version: None,
+            level: if index == 0 {
+                Level::Good
+            } else {
+                Level::Differs
+            },
+            message: Foreign::default(),
+        };
+        let item = DocumentPublished {
+            name: "shop".into(),
+            source: "path".into(),
+            target: "aws".into(),
+            repository: None,
+            revision: None,
+            suspended: false,
+            secrets: (0..100).map(secret).collect(),
+            faults: Vec::new(),
+        };
+        let run = Run {
+            id: "run-1".to_owned(),
+            version: "0.1.0",
+            context: None,
+            server: String::new(),
+            policy_digest: None,
+            started: jiff::Timestamp::UNIX_EPOCH,
+            finished: jiff::Timestamp::UNIX_EPOCH,
+            complete: true,
+            exit_code: 5,
+            report_url: None,
+        };
+        let document = PublishDocument::new(PublishKind::PublishReport, run, vec![item], 7);
+        let message = document.termination_summary();
+        assert!(message.len() <= 4096, "{}", message.len());
+        let data: serde_json::Value = serde_json::from_str(&message).unwrap();
+        assert_eq!(data["exitCode"], 5);
+        assert_eq!(
+            data["published"]["verdicts"],
+            json!({"foreign-change": 100})
+        );
+        let failed = data["failed"].as_array().unwrap();
+        let first = format!("shop/{:0>200}", 1);
+        let expected = json!({"secret": first, "reason": "foreign-change", "outcome": "left"});
+        assert_eq!(failed[0], expected);
+        assert!(failed.len() > 10);
+        assert_eq!(data["failedNotShown"], 99 - failed.len());
     }
 }

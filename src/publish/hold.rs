@@ -27,19 +27,20 @@ pub(super) struct Facts {
     pub(super) binds_marks: bool,
     /// None if it is not known what ExternalSecrets read.
     pub(super) reads: Option<Reads>,
+    /// The published revisions that come after the one to publish.
+    pub(super) newer: BTreeSet<String>,
     pub(super) now: Timestamp,
     pub(super) ceilings: Ceilings,
 }
 
 impl Facts {
     pub(super) fn input<'k>(&'k self, known: &'k AllKnown) -> Input<'k> {
-        static NONE: BTreeSet<String> = BTreeSet::new();
         Input {
             items: &self.items,
             known,
             marks: &self.marks,
             binds_marks: self.binds_marks,
-            newer_revisions: &NONE,
+            newer_revisions: &self.newer,
             reads: self.reads.as_ref(),
             now: self.now,
             ceilings: self.ceilings,

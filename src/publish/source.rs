@@ -10,6 +10,8 @@ use ::git::{Address, Revision};
 use cluster::Cluster;
 use repository::Tree;
 
+#[cfg(feature = "git")]
+pub(super) use self::git::History;
 use super::{fault::Fault, keys::Keys};
 use crate::{
     pattern::Wildcard,
@@ -23,6 +25,20 @@ pub(super) struct Opened {
     pub(super) repository: String,
     /// The revision; empty if it is not known.
     pub(super) revision: String,
+    /// How to tell which of two revisions is newer, if the source knows it.
+    pub(super) history: Option<History>,
+}
+
+/// Without Git, no source has a history.
+#[cfg(not(feature = "git"))]
+pub(super) enum History {}
+
+#[cfg(not(feature = "git"))]
+impl History {
+    #[expect(clippy::unused_async, reason = "as with the feature")]
+    pub(super) async fn is_before(&self, _: &str) -> bool {
+        match *self {}
+    }
 }
 
 /// What opening a source needs.
@@ -93,7 +109,7 @@ impl Opener<'_> {
             Some(name) => git::Login::of(name, &self.keys.secret(name).await?)?,
             None => git::Login::default(),
         };
-        git::open(&address, &revision, &login, is_needed).await
+        git::open(&address, &revision, login, is_needed).await
     }
 
     #[cfg(not(feature = "git"))]

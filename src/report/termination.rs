@@ -2,36 +2,23 @@
 
 use serde_json::{Value, json};
 
-use super::{Document, DocumentItem};
+use super::Document;
 use crate::outcome::Outcome;
 
 /// The maximum number of bytes that the kubelet reads.
 const LIMIT: usize = 4096;
 
+/// The maximum number of failures.
+const MOST: usize = 50;
+
 /// Returns the counts, and as many of the failed items as fit.
 pub fn summary(document: &Document) -> String {
-    let failed: Vec<&DocumentItem> = document
+    let failed = document
         .items
         .iter()
         .filter(|item| item.outcome == Some(Outcome::Failed))
-        .collect();
-    let mut shown = failed.len().min(50);
-    loop {
-        let text = text(document, &failed, shown);
-        if text.len() <= LIMIT || shown == 0 {
-            return text;
-        }
-        shown -= 1;
-    }
-}
-
-fn text(document: &Document, failed: &[&DocumentItem], shown: usize) -> String {
-    let lines: Vec<Value> = failed
-        .iter()
-        .take(shown)
-        .map(|item| json!({"item": format!("{}/{}", item.namespace.exact(), item.name.exact()), "reason": item.reason}))
-        .collect();
-    let mut summary = json!({
+        .map(|item| json!({"item": format!("{}/{}", item.namespace.exact(), item.name.exact()), "reason": item.reason}));
+    let mut counts = json!({
         "run": document.run.id,
         "exitCode": document.run.exit_code,
         "complete": document.run.complete,
@@ -39,11 +26,26 @@ fn text(document: &Document, failed: &[&DocumentItem], shown: usize) -> String {
         "outcomes": document.summary.outcomes,
         "stopped": document.summary.stopped,
         "refused": document.summary.refused,
-        "failed": lines,
-        "failedNotShown": failed.len() - shown,
     });
-    if let (Some(restarts), Some(summary)) = (&document.summary.restarts, summary.as_object_mut()) {
-        summary.insert("restarts".to_owned(), json!(restarts));
+    if let (Some(restarts), Some(counts)) = (&document.summary.restarts, counts.as_object_mut()) {
+        counts.insert("restarts".to_owned(), json!(restarts));
     }
-    summary.to_string()
+    fitting(counts, failed.collect())
+}
+
+/// The counts, and as many failures as fit.
+pub fn fitting(mut counts: Value, failed: Vec<Value>) -> String {
+    let count = failed.len();
+    let mut shown = failed;
+    shown.truncate(MOST);
+    loop {
+        if let Some(counts) = counts.as_object_mut() {
+            counts.insert("failed".to_owned(), json!(shown));
+            counts.insert("failedNotShown".to_owned(), json!(count - shown.len()));
+        }
+        let text = counts.to_string();
+        if text.len() <= LIMIT || shown.pop().is_none() {
+            return text;
+        }
+    }
 }

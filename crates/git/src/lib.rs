@@ -26,7 +26,7 @@ pub use crate::{
     budget::MAX_BYTES,
     id::Id,
     listing::{Content, Listed, MAX_DEPTH, MAX_ENTRIES},
-    objects::Objects,
+    objects::{MAX_HISTORY, Objects},
     pack::{MAX_OBJECTS, MAX_PACK},
     packet::{HEADER, MAX_PACKET, Next, next},
     refusal::{Reason, Refused},

@@ -2,6 +2,7 @@
 
 use crate::{
     id::Id,
+    objects::MAX_HISTORY,
     packet::{DELIMITER, FLUSH, Packets, push},
     refusal::{Reason, Refused},
 };
@@ -141,6 +142,18 @@ impl Server {
         }
         request.extend_from_slice(FLUSH);
         request
+    }
+
+    /// The request for the commits before this one, at most [`MAX_HISTORY`]. None if the server cannot leave folders and files out.
+    pub fn fetch_history(&self, commit: Id) -> Option<Vec<u8>> {
+        if !self.filters {
+            return None;
+        }
+        let mut request = self.fetch(&[commit]);
+        push(&mut request, &format!("deepen {MAX_HISTORY}\n"));
+        push(&mut request, "filter tree:0\n");
+        request.extend_from_slice(FLUSH);
+        Some(request)
     }
 
     /// The request for files.
@@ -288,5 +301,17 @@ mod tests {
         assert!(text(&server()).contains("filter blob:none"));
         let plain = Server::parse(&packets(&["version 2\n", "fetch=shallow\n", ""])).unwrap();
         assert!(!text(&plain).contains("filter") && text(&plain).contains("deepen 1"));
+    }
+    #[test]
+    fn history_is_fetched_only_without_folders_and_files() {
+        let commit: Id = A.parse().unwrap();
+        let request = server().fetch_history(commit).unwrap();
+        let text = String::from_utf8(request).unwrap();
+        assert!(
+            text.contains("filter tree:0") && text.contains(&format!("want {A}")),
+            "{text}"
+        );
+        let plain = Server::parse(&packets(&["version 2\n", "fetch=shallow\n", ""])).unwrap();
+        assert!(plain.fetch_history(commit).is_none());
     }
 }

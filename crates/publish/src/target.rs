@@ -57,6 +57,7 @@ pub enum Format {
 
 /// A place that stores secrets under names: one account and region, vault, project or mount.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Store {
     /// The name for people: `ClusterSecretStore/aws-prod`, `aws eu-west-1`.
     pub name: String,

@@ -36,6 +36,7 @@ impl Opener<'_> {
                         tree,
                         repository: last.repository,
                         revision: last.artifact.revision,
+                        history: None,
                     });
                 }
                 None => last = self.described(flux).await?,

@@ -21,6 +21,7 @@ impl Opener<'_> {
             tree,
             repository: remote(dir).unwrap_or_else(|| dir.display().to_string()),
             revision: known.or_else(|| head(dir)).unwrap_or_default(),
+            history: None,
         })
     }
 }

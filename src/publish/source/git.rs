@@ -49,16 +49,56 @@ impl Connection {
 pub(super) async fn open(
     address: &Address,
     revision: &Revision,
-    login: &Login,
+    login: Login,
     is_needed: &(dyn Fn(&str) -> bool + Sync),
 ) -> Result<Opened, Fault> {
-    let (connection, advertised) = Connection::open(address, login).await?;
+    let (connection, advertised) = Connection::open(address, &login).await?;
     let (tree, commit) = read(connection, &advertised, revision, is_needed).await?;
     Ok(Opened {
         tree,
         repository: address.to_string(),
         revision: commit.to_string(),
+        history: Some(History {
+            address: address.clone(),
+            login,
+            commit,
+        }),
     })
+}
+
+/// The commit that was read, and how to ask for other commits of its repository.
+pub(in crate::publish) struct History {
+    address: Address,
+    login: Login,
+    commit: Id,
+}
+
+impl History {
+    /// True if this published commit comes after the one that was read. False also if that is not known: the server cannot send
+    /// commits alone, or no longer has this one.
+    pub(in crate::publish) async fn is_before(&self, published: &str) -> bool {
+        let is_before = self.comes_before(published).await;
+        is_before.unwrap_or_else(|fault| {
+            let why = fault.reason;
+            tracing::debug!(why, published, "it is not known which commit is newer");
+            false
+        })
+    }
+
+    async fn comes_before(&self, published: &str) -> Result<bool, Fault> {
+        let Ok(published) = published.parse::<Id>() else {
+            return Ok(false);
+        };
+        let (mut connection, advertised) = Connection::open(&self.address, &self.login).await?;
+        let server = Server::parse(&advertised).map_err(refused)?;
+        let Some(request) = server.fetch_history(published) else {
+            return Ok(false);
+        };
+        let answer = connection.ask(request).await?;
+        let mut objects = Objects::default();
+        objects.add(&answer).map_err(refused)?;
+        Ok(objects.descends(published, self.commit))
+    }
 }
 
 async fn read(

@@ -6,9 +6,12 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value as Json, json};
 
 use self::server::{GitServer, Repository};
-use super::publish;
+use super::{KEY, publish};
 use crate::{
-    providers::double::{Double, Reply},
+    providers::{
+        aws::moto::Moto,
+        double::{Double, Reply},
+    },
     support::{Outcome, Workspace},
 };
 
@@ -337,4 +340,62 @@ async fn an_application_names_only_repositories_that_policy_and_flags_permit() {
     let permitted = format!("--allow-source=git/{url}");
     let outcome = with("*", &[&flags[..], &[&permitted]].concat()).await;
     assert_eq!(names(&outcome.document()), ["FIRST"], "{}", outcome.stdout);
+}
+
+/// A job that still sees an old commit must not overwrite what another one published from a newer commit.
+#[tokio::test]
+#[ignore = "needs git and moto (tests/cluster/run)"]
+async fn older_commit_does_not_overwrite_a_newer_one() {
+    let repository = Repository::new("app.git");
+    repository.commit(&[("app.env", "A=one\n")]);
+    repository.git(&["branch", "old"]);
+    repository.commit(&[("app.env", "A=two\n")]);
+    repository.git(&["checkout", "-q", "-b", "fork", "old"]);
+    repository.commit(&[("app.env", "A=three\n")]);
+    let moto = Moto::at("eu-north-1");
+    for (filters, (old, code)) in [
+        ("true", (("would-revert", "leave"), 5)),
+        // Without filters nobody can tell, and the mark says nothing: the old value was never published.
+        ("false", (("changed", "update"), 0)),
+    ] {
+        repository.git(&["config", "uploadpack.allowFilter", filters]);
+        let server = GitServer::start(&repository, Some(PASSWORD)).await;
+        let api = api_server(vec![login(&server)]).await;
+        let owner = format!("older-{filters}-{}", std::process::id());
+        let run = async |git_ref: &str, flags: &[&str]| {
+            let mut workspace = Workspace::new(vec![
+                format!("--server={}", api.url),
+                "--lock-namespace=eso-sync".to_owned(),
+            ]);
+            workspace.set("PUBLISH_KEY", KEY);
+            workspace.set("AWS_ACCESS_KEY_ID", "id");
+            workspace.set("AWS_SECRET_ACCESS_KEY", "key");
+            workspace.set("AWS_ENDPOINT_URL", &moto.url);
+            let source = source(&server, git_ref);
+            let text = format!(
+                "publish:\n  owner: {owner}\n  key: env:PUBLISH_KEY\n  items:\n    - name: app\n      source: {source}\n      \
+                 read: {FILE}\n      to: {{aws: {{region: eu-north-1}}}}\n      names: {{prefix: {owner}}}\n\
+                 drift: {{endpoints: ['{}']}}\n",
+                moto.url
+            );
+            workspace.file("policy.yaml", &text);
+            let outcome = publish(&workspace, &[&["-o", "json"], flags].concat()).await;
+            let document = outcome.document();
+            let secret = &document["items"][0]["secrets"][0];
+            let word = |field: &str| secret[field].as_str().unwrap_or_default().to_owned();
+            (word("verdict"), word("action"), outcome.code)
+        };
+        let is = |(verdict, action, exit): &(String, String, i32),
+                  (expected, exits): ((&str, &str), i32)| {
+            assert_eq!((&**verdict, &**action), expected, "{filters}");
+            assert_eq!(*exit, exits, "{filters}");
+        };
+        is(&run("main", &["--yes"]).await, (("absent", "create"), 0));
+        is(&run("old", &["--dry-run"]).await, (old, code));
+        // Neither commit comes before the other.
+        is(
+            &run("fork", &["--dry-run"]).await,
+            (("changed", "update"), 0),
+        );
+    }
 }
