@@ -20,7 +20,7 @@ use crate::{
     select::{Part, Selected},
     session::{Connected, Session},
     settings::{self, Loaded, Sections, SourceFile, Sources},
-    suggest::suggesting,
+    suggest,
 };
 
 /// The arguments of a read-only command.
@@ -56,6 +56,27 @@ impl Chosen {
         })
     }
 
+    /// The names that must exist.
+    pub fn named<'a>(&'a self, select: &'a SelectArgs) -> Named<'a> {
+        match self {
+            Self::ByFlags => Named::of(select),
+            Self::ByPolicy { .. } => self.policy_has(&select.names),
+        }
+    }
+
+    /// The names that the policy must select.
+    pub fn policy_has<'a>(&'a self, names: &'a [String]) -> Named<'a> {
+        let namespace = match self {
+            Self::ByPolicy { namespace, .. } => namespace.as_deref(),
+            Self::ByFlags => None,
+        };
+        Named {
+            names,
+            store: None,
+            among: Among::Policy { namespace },
+        }
+    }
+
     /// The digest of the policy, if it decides the selection.
     pub fn digest<'l>(&self, loaded: &'l Loaded) -> Option<&'l str> {
         match self {
@@ -88,39 +109,108 @@ pub struct Named<'a> {
     /// Names of ExternalSecrets, or globs.
     pub names: &'a [String],
     pub store: Option<&'a str>,
+    pub among: Among<'a>,
+}
+
+/// The ExternalSecrets among which names are looked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Among<'a> {
+    /// Those of the namespace of the connection.
+    #[default]
+    Namespace,
+    /// All.
+    All,
+    /// Those that the policy selects, in this namespace if `-n` is given.
+    Policy { namespace: Option<&'a str> },
 }
 
 impl<'a> Named<'a> {
-    /// The names of a selection.
-    pub fn of(select: &'a SelectArgs) -> Self {
+    /// The names of a selection by flags.
+    pub const fn of(select: &'a SelectArgs) -> Self {
         Self {
-            names: &select.names,
+            names: select.names.as_slice(),
             store: None,
+            among: if select.all_namespaces {
+                Among::All
+            } else {
+                Among::Namespace
+            },
         }
     }
 
-    /// Fails if a name or store is not found: a typing error must not look like success.
+    /// Fails if a name or store is not found, or if nothing is left of a policy: a typing error must not look like success.
     pub async fn check_found(
         self,
         selected: &Selected<'_>,
         cluster: &Cluster,
     ) -> Result<(), Failure> {
-        let namespace = &cluster.namespace;
         let is_literal =
             |name: &&String| Pattern::new(name).is_ok_and(|pattern| pattern.literal().is_some());
         let missing = |name: &&String| !selected.has(name);
         if let Some(name) = self.names.iter().filter(is_literal).find(missing) {
-            let failure = Failure::not_found(&format!(
-                "externalsecrets \"{name}\" not found in namespace {namespace}"
-            ));
-            return Err(suggesting(failure, cluster, name, namespace).await);
+            return Err(self.among.not_found(name, cluster).await);
         }
         if let Some(store) = self.store.filter(|_| selected.is_empty()) {
             return Err(Failure::not_found(&format!(
                 "none of the selected ExternalSecrets reads from the store {store}"
             )));
         }
+        if let Among::Policy { namespace } = self.among
+            && selected.is_empty()
+            && (namespace.is_some() || !self.names.is_empty())
+        {
+            let names: Vec<String> = self.names.iter().map(|name| line(name)).collect();
+            let of_name = match names.as_slice() {
+                [] => String::new(),
+                names => format!(" that matches `{}`", names.join("`, `")),
+            };
+            let there = namespace.map(|it| format!(" in namespace {}", line(it)));
+            return Err(Failure::not_found(&format!(
+                "the policy selects no ExternalSecret{of_name}{}",
+                there.unwrap_or_default()
+            )));
+        }
         Ok(())
+    }
+}
+
+impl Among<'_> {
+    /// The error for a name that is not among them, with what may be meant.
+    async fn not_found(self, name: &str, cluster: &Cluster) -> Failure {
+        let unknown = |place: &str| {
+            Failure::not_found(&format!("externalsecrets \"{name}\" not found{place}"))
+        };
+        let known = suggest::all(cluster).await;
+        let hint = |failure: Failure, namespace: Option<&str>| Failure {
+            hint: known
+                .as_ref()
+                .and_then(|all| suggest::hint(name, namespace, all)),
+            ..failure
+        };
+        match self {
+            Self::Namespace => {
+                let namespace = &*cluster.namespace;
+                hint(
+                    unknown(&format!(" in namespace {namespace}")),
+                    Some(namespace),
+                )
+            }
+            Self::All => hint(unknown(" in any namespace"), None),
+            Self::Policy { namespace } => {
+                let is_it =
+                    |id: &&Id| id.name == name && namespace.is_none_or(|it| it == id.namespace);
+                match known.iter().flatten().find(is_it) {
+                    Some(id) => Failure::not_found(&format!(
+                        "the policy does not select the ExternalSecret {id}"
+                    ))
+                    .hint(format!(
+                        "`eso-sync sync {name} -n {}` syncs it without the policy",
+                        id.namespace
+                    )),
+                    None => hint(unknown(""), namespace),
+                }
+            }
+        }
     }
 }
 

@@ -277,7 +277,11 @@ impl Command {
                 Some(PublishCommand::Status(args)) => args.what.form.parts(),
             },
             // Only the presence of a format matters here.
-            Self::Status(args) => (&args.files, args.output.map(|_| Output::Table)),
+            // The table of --watch needs stdout, too.
+            Self::Status(args) => {
+                let uses_stdout = args.output.is_some() || args.watch;
+                (&args.files, uses_stdout.then_some(Output::Table))
+            }
             Self::History(args) => args.form.parts(),
             Self::Diagnose(args) => args.form.parts(),
             Self::Events(args) => args.form.parts(),

@@ -221,6 +221,7 @@ pub fn explain(word: &str) -> Result<String, Vec<String>> {
 fn plain(word: &str) -> String {
     let word = word.trim().to_lowercase();
     let word = word.strip_prefix("exit ").unwrap_or(&word);
+    let word = word.strip_prefix("code ").unwrap_or(word);
     let mut plain = String::new();
     let mut in_index = false;
     for c in word.chars() {

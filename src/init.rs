@@ -371,7 +371,7 @@ fn pace(stores: &[StoreFacts<'_>]) -> String {
 fn safety(found: &Found<'_>, max_syncs: usize) -> String {
     format!(
         "# If a run would do more, it leaves the namespaces alone that need more than half of it. If the rest is still too much, it\n\
-         # changes nothing. Both have room for a fifth more than there is now.\n\
+         # changes nothing. Both are higher than what there is now.\n\
          safety:\n  maxSyncs: {max_syncs}\n  maxRestarts: {}\n",
         room(coverable(found.consumers).count())
     )

@@ -354,7 +354,15 @@ impl Document {
             .iter()
             .map(|item| DocumentItem::new(item, None))
             .collect();
-        Self::new(kind, plan, items, heading, exit).with_restarts(&plan.restarts, None)
+        let mut document =
+            Self::new(kind, plan, items, heading, exit).with_restarts(&plan.restarts, None);
+        if kind == Kind::Status {
+            // It asks for no sync, so no limit can refuse it.
+            let summary = &mut document.summary;
+            (summary.refused, summary.allowing) = (None, None);
+            summary.left_alone.clear();
+        }
+        document
     }
 
     /// Sorts the ExternalSecrets by a column, and within it by namespace and name.

@@ -22,21 +22,29 @@ pub async fn suggesting(
     name: &str,
     namespace: &str,
 ) -> Failure {
-    let mut all = Policy::selecting(vec![Selection::default()]);
-    all.drift.enabled = false;
-    match discover(cluster, &all).await {
-        Ok(found) => {
-            let found = found.inventory.external_secrets.into_iter();
-            let ids: Vec<Id> = found.map(|one| one.id).collect();
-            let hint = hint(name, namespace, &ids);
-            Failure { hint, ..failure }
-        }
-        Err(_) => failure,
+    match all(cluster).await {
+        Some(ids) => Failure {
+            hint: hint(name, Some(namespace), &ids),
+            ..failure
+        },
+        None => failure,
     }
 }
 
-/// The namespaces that have the name, or the nearest names in this namespace.
-fn hint(name: &str, namespace: &str, ids: &[Id]) -> Option<String> {
+/// All ExternalSecrets, if the cluster tells.
+pub async fn all(cluster: &Cluster) -> Option<Vec<Id>> {
+    let mut all = Policy::selecting(vec![Selection::default()]);
+    all.drift.enabled = false;
+    let found = discover(cluster, &all)
+        .await
+        .ok()?
+        .inventory
+        .external_secrets;
+    Some(found.into_iter().map(|one| one.id).collect())
+}
+
+/// The other namespaces that have the name, or the nearest names in this namespace, or in all.
+pub fn hint(name: &str, namespace: Option<&str>, ids: &[Id]) -> Option<String> {
     let has_it = ids.iter().filter(|id| id.name == name);
     let namespaces: BTreeSet<&str> = has_it.map(|id| &*id.namespace).collect();
     if !namespaces.is_empty() {
@@ -54,12 +62,13 @@ fn hint(name: &str, namespace: &str, ids: &[Id]) -> Option<String> {
             shown.join(", ")
         ));
     }
-    let here = ids.iter().filter(|id| id.namespace == namespace);
+    let here = ids
+        .iter()
+        .filter(|id| namespace.is_none_or(|it| it == id.namespace));
     let near = here.map(|id| (strsim::damerau_levenshtein(name, &id.name), &*id.name));
-    let mut near: Vec<(usize, &str)> = near
+    let near: BTreeSet<(usize, &str)> = near
         .filter(|(far, _)| *far <= (name.len() / 3).max(1))
         .collect();
-    near.sort_unstable();
     let shown: Vec<String> = near
         .iter()
         .take(SHOWN)
@@ -84,7 +93,10 @@ mod tests {
             id("web", "db"),
             id("web", "stripes"),
         ];
-        let hint = |name: &str, namespace: &str| hint(name, namespace, &ids).unwrap_or_default();
+        let everywhere = |name: &str| hint(name, None, &ids).unwrap_or_default();
+        assert_eq!(everywhere("stirpe"), "did you mean `stripe` or `stripes`?");
+        let hint =
+            |name: &str, namespace: &str| hint(name, Some(namespace), &ids).unwrap_or_default();
         assert_eq!(
             hint("db", "default"),
             "it exists in another namespace: use `-n payments`, `-n web`"

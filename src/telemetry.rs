@@ -67,9 +67,10 @@ fn level(verbosity: u8, quiet: bool) -> String {
 }
 
 /// Libraries that log responses, which can contain values: the Kubernetes client logs responses that it cannot parse, AWS logs
-/// all responses at trace level, Google logs all responses if `GOOGLE_CLOUD_RUST_LOGGING` is set.
-const SILENT: [&str; 3] = [
+/// all responses at trace level and what token services answer as a warning, Google logs all responses if `GOOGLE_CLOUD_RUST_LOGGING` is set.
+const SILENT: [&str; 4] = [
     "kube_client",
+    "aws_config",
     "aws_smithy_runtime",
     "google_cloud_secretmanager_v1",
 ];

@@ -1,7 +1,7 @@
 //! `drift`: compares the data of the Secrets with the providers.
 
 use crate::{
-    asked::{Asked, Named, reading},
+    asked::{Asked, reading},
     cli::DriftArgs,
     exit::Exit,
     exit::decide::{Tells, exit_of},
@@ -34,7 +34,7 @@ pub(super) async fn drift(session: &Session, args: DriftArgs) -> Result<Exit, Fa
         only: narrowing.as_ref().map(|only| only as &Narrow<'_>),
     };
     let (plan, heading) = {
-        let (snapshot, plan) = read_and_plan(context, Named::of(&args.select)).await?;
+        let (snapshot, plan) = read_and_plan(context, chosen.named(&args.select)).await?;
         let digest = chosen.digest(&loaded);
         (plan, snapshot.heading(context, digest, started))
     };

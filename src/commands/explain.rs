@@ -11,7 +11,7 @@ pub(super) fn explain(words: &[String]) -> Result<Exit, Failure> {
 
 fn unknown(word: &str, similar: &[String]) -> Failure {
     let failure = Failure::usage(format!(
-        "`{}` is neither a word of a report nor an exit code nor a policy key",
+        "`{}` is no word of a report, exit code, policy key, command, metric or alert",
         foreign::line(word)
     ));
     if similar.is_empty() {

@@ -1,7 +1,7 @@
 //! `plan`: shows what a run would do.
 
 use crate::{
-    asked::{Asked, Named, reading_if_asked},
+    asked::{Asked, reading_if_asked},
     cli::PlanArgs,
     exit::Exit,
     exit::decide::{Tells, exit_of},
@@ -40,7 +40,7 @@ pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Fail
         only: narrowing.as_ref().map(|only| only as &Narrow<'_>),
     };
     let (plan, heading) = {
-        let (snapshot, plan) = read_and_plan(context, Named::of(&args.select)).await?;
+        let (snapshot, plan) = read_and_plan(context, chosen.named(&args.select)).await?;
         let digest = chosen.digest(&loaded);
         (plan, snapshot.heading(context, digest, started))
     };

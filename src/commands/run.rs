@@ -3,7 +3,7 @@
 use cluster::Access;
 
 use crate::{
-    asked::{Chosen, Flags, Named, act_flags, reading_if_asked},
+    asked::{Chosen, Flags, act_flags, reading_if_asked},
     cli::{ActArgs, RestartFlags, RunArgs},
     exit::Exit,
     failure::Failure,
@@ -53,10 +53,7 @@ pub(super) async fn by_policy(
             only: narrowing.as_ref().map(|only| only as &Narrow<'_>),
         },
         lock_namespace,
-        named: Named {
-            names: &args.names,
-            store: None,
-        },
+        named: chosen.policy_has(&args.names),
         asks: !args.act.yes && session.connection.sandbox.is_none() && can_ask(),
         scope,
         digest: Some(&loaded.digest),

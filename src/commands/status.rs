@@ -53,7 +53,7 @@ pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, 
         args.table.sort(&mut document);
         Ok::<_, Failure>((document, exit))
     };
-    let (document, exit) = look(Named::of(&args.select)).await?;
+    let (document, exit) = look(chosen.named(&args.select)).await?;
     if args.watch {
         // What was named may vanish meanwhile.
         let again = async || look(Named::default()).await;

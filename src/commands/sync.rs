@@ -42,8 +42,8 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Fail
         },
         lock_namespace,
         named: Named {
-            names: &args.select.names,
             store: args.store.as_deref(),
+            ..Named::of(&args.select)
         },
         asks,
         scope: if args.restart {

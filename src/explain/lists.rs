@@ -46,7 +46,7 @@ pub(super) fn entries() -> Vec<Entry> {
 }
 
 /// Words of reports that are neither a state nor a reason.
-const REPORT: [(&str, &str); 11] = [
+const REPORT: [(&str, &str); 17] = [
     (
         "behind",
         "Pods of the workload still run with data that their Secret no longer has.",
@@ -62,6 +62,30 @@ const REPORT: [(&str, &str); 11] = [
     (
         "proven",
         "This run has seen it: nothing is concluded from the time or from what was asked for.",
+    ),
+    (
+        "not proven",
+        "The run has not seen that this link is as it should be; the reason stands beside it.",
+    ),
+    (
+        "acknowledged",
+        "The queue no longer keeps these messages: what they concern is proven, or concerns nobody here.",
+    ),
+    (
+        "kept",
+        "The queue delivers these messages again, because what they concern is not proven yet.",
+    ),
+    (
+        "attention",
+        "The objects of a run with the level differs, unknown or failed.",
+    ),
+    (
+        "ended early",
+        "The deadline, a signal or too many failures ended the run before all of its work.",
+    ),
+    (
+        "wrong",
+        "A link of the chain that `diagnose` found broken. What to do about it is below the links.",
     ),
     (
         "level",

@@ -210,6 +210,9 @@ pub fn document(
         .filter(|(_, run)| job.is_none_or(|job| run.job.as_ref() == Some(job)))
         .collect();
     let mut items = items(&runs, about.as_ref());
+    if let Some(about) = about.as_ref().filter(|_| items.is_empty()) {
+        warnings.extend(meant(about, &runs).map(Into::into));
+    }
     // Absent is last.
     items.sort_by_key(|item| (item.attention_since.is_none(), item.attention_since));
     let summary = HistorySummary {
@@ -233,6 +236,25 @@ pub fn document(
         items,
         warnings,
     }
+}
+
+/// The objects with this name in other namespaces, or with a similar name, that runs know.
+fn meant(about: &About, runs: &[(Word, PastRun)]) -> Option<String> {
+    let known = items(runs, None);
+    let far = |item: &HistoryItem| {
+        let in_namespace = item.namespace == about.namespace;
+        match strsim::damerau_levenshtein(&about.name, &item.name) {
+            0 => Some(0),
+            far if in_namespace && far <= (about.name.len() / 3).max(1) => Some(far),
+            _ => None,
+        }
+    };
+    let near: BTreeSet<(usize, String)> = known
+        .iter()
+        .filter_map(|item| Some((far(item)?, format!("{}/{}", item.namespace, item.name))))
+        .collect();
+    let shown: Vec<String> = near.into_iter().take(3).map(|(_, name)| name).collect();
+    (!shown.is_empty()).then(|| format!("The runs know {}.", shown.join(", ")))
 }
 
 /// The warning about a job that has no runs here, although others have.

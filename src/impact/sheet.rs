@@ -118,7 +118,7 @@ impl ImpactItem {
             outcome: action(self),
             reason: self.reason.into_str(),
             message: parts.join("; ").into(),
-            next_step: self.next_step.unwrap_or_default(),
+            next_step: self.next_step.unwrap_or_default().into(),
             ..Row::default()
         }
     }
@@ -158,7 +158,7 @@ impl ImpactWorkload {
             outcome: self.action.into_str(),
             reason: self.reason.into_str(),
             message: self.message.clone(),
-            next_step: self.next_step.unwrap_or_default(),
+            next_step: self.next_step.unwrap_or_default().into(),
             wave: self.rule.zip(self.wave),
             ..Row::default()
         }

@@ -209,7 +209,11 @@ fn secret(id: &Id, restarts: &RestartResults, verdict: Option<Verdict>) -> Resul
         None if verdict == Some(Verdict::InSync) => {
             Ok("has the data that its ExternalSecret asks for".to_owned())
         }
-        None if verdict.is_none() && restarts.secrets.is_empty() => Err(SECRET_UNREAD.to_owned()),
+        None if verdict.is_some_and(Verdict::is_drift) => {
+            Err("does not have the data that its ExternalSecret asks for".to_owned())
+        }
+        None if verdict.is_some() => Err("cannot be compared with the provider".to_owned()),
+        None if restarts.secrets.is_empty() => Err(SECRET_UNREAD.to_owned()),
         None => Err("not read, because no workload that can be restarted uses it".to_owned()),
         Some(seen) => {
             let mut keys: Vec<String> = seen.keys.iter().cloned().collect();
@@ -362,6 +366,12 @@ fn row(chain: &[Link]) -> [String; 3] {
         !link.proven && !link.was_not_read() && !repeats
     });
     let why = |(link, _): (&Link, _)| format!("{}: {}", kind(link), link.message.terminal());
+    let unread: Vec<String> = chain
+        .iter()
+        .filter(|it| it.was_not_read())
+        .map(kind)
+        .collect();
+    let unread = (!unread.is_empty()).then(|| format!("{}: not read", unread.join(", ")));
     let or_none = |texts: Vec<String>, separator: &str| match texts.join(separator) {
         text if text.is_empty() => "-".to_owned(),
         text => text,
@@ -369,7 +379,7 @@ fn row(chain: &[Link]) -> [String; 3] {
     [
         name.unwrap_or_default(),
         or_none(proven.collect(), ", "),
-        or_none(open.map(why).collect(), "; "),
+        or_none(open.map(why).chain(unread).collect(), "; "),
     ]
 }
 

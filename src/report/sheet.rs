@@ -1,5 +1,7 @@
 //! A document as rows, one for each object, in the form that the formats for people and tools have in common.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -99,7 +101,7 @@ pub struct Row {
     #[serde(skip_serializing_if = "Foreign::is_empty")]
     pub message: Foreign,
     #[serde(skip_serializing_if = "str::is_empty")]
-    pub next_step: &'static str,
+    pub next_step: Cow<'static, str>,
     /// The keys that differ, as far as their names may be shown.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<Foreign>,
@@ -293,7 +295,7 @@ impl Document {
             name: item.name.clone(),
             level: match self.kind {
                 Kind::Status => item.level_of_state(),
-                Kind::Plan | Kind::Report | Kind::Drift => item.level(),
+                Kind::Plan | Kind::Report | Kind::Drift => item.level(self.kind),
             },
             store: item
                 .store
@@ -315,7 +317,7 @@ impl Document {
                 .map(|reason| reason.into_str())
                 .unwrap_or_default(),
             message: item.message.clone(),
-            next_step: item.next_step.unwrap_or_default(),
+            next_step: item.next_step().unwrap_or_default(),
             keys: keys(
                 item.keys.iter().map(|key| key.name.clone()),
                 item.hidden_keys,
@@ -392,6 +394,16 @@ fn keys(names: impl Iterator<Item = Foreign>, hidden: usize) -> Vec<Foreign> {
 }
 
 impl DocumentItem {
+    /// What to do next, with the name of this ExternalSecret in place of `NAME`.
+    pub(super) fn next_step(&self) -> Option<Cow<'static, str>> {
+        let general = self.next_step?;
+        if !general.contains(" NAME") {
+            return Some(general.into());
+        }
+        let name = format!(" {} -n {}", self.name.terminal(), self.namespace.terminal());
+        Some(general.replace(" NAME", &name).into())
+    }
+
     /// The level in a status, which plans nothing and compares no data.
     const fn level_of_state(&self) -> Level {
         match self.state {
@@ -401,10 +413,13 @@ impl DocumentItem {
         }
     }
 
-    fn level(&self) -> Level {
+    fn level(&self, kind: Kind) -> Level {
+        // A drift check changes nothing.
+        let is_planned =
+            kind != Kind::Drift && self.outcome.is_none() && self.action == DocumentAction::Sync;
         let by_outcome = match self.outcome {
             Some(outcome) => of_outcome(outcome),
-            None if self.action == DocumentAction::Sync => Level::Changed,
+            None if is_planned => Level::Changed,
             None => Level::Skipped,
         };
         let skipped = by_outcome == Level::Skipped;
@@ -413,9 +428,7 @@ impl DocumentItem {
             Some(Verdict::InSync) => Level::Good,
             Some(Verdict::Unverifiable) => Level::Unknown,
             // What a plan syncs is known to differ; the plan is about the sync.
-            Some(_) if self.outcome.is_none() && self.action == DocumentAction::Sync => {
-                Level::Changed
-            }
+            Some(_) if is_planned => Level::Changed,
             Some(_) => Level::Differs,
             None if self.outcome.is_none() && self.state == State::Failed => Level::Failed,
             None => Level::Skipped,
@@ -457,7 +470,7 @@ impl DocumentRestart {
             outcome: self.outcome_word(),
             reason: self.reason.into_str(),
             message: self.message.clone(),
-            next_step: self.next_step.unwrap_or_default(),
+            next_step: self.next_step.unwrap_or_default().into(),
             keys: keys(keys_of.map(|key| key.name.clone()), hidden),
             at: self.restarted_at,
             seconds: self.took_seconds,
@@ -490,10 +503,9 @@ impl DocumentRestart {
                 Level::Unknown
             } else if self.behind {
                 Level::Differs
-            } else if self.assumed.is_empty() {
-                Level::Skipped
             } else {
-                Level::Unknown
+                // Also if its data is assumed to be current: nobody has to do anything, and the exit code is 0.
+                Level::Skipped
             }
         };
         match (self.outcome, self.action) {

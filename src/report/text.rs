@@ -252,7 +252,11 @@ fn details(rows: &[&DocumentItem], view: &View) -> String {
             foreign::first(view.names(), names),
             message.terminal()
         );
-        if let Some(next) = items.iter().find_map(|item| item.next_step) {
+        let next = match items.as_slice() {
+            [item] => item.next_step(),
+            items => items.iter().find_map(|item| item.next_step).map(Into::into),
+        };
+        if let Some(next) = next {
             let _ = writeln!(text, "  next: {next}");
         }
     }
@@ -376,7 +380,9 @@ fn totals(document: &Document) -> String {
     let summary = &document.summary;
     let mut text = format!("\n{} selected", summary.selected);
     if document.kind == Kind::Drift {
-        let _ = write!(text, ": {}", verdicts(summary));
+        let verdicts = verdicts(summary);
+        let colon = if verdicts.is_empty() { "" } else { ": " };
+        let _ = write!(text, "{colon}{verdicts}");
     } else if document.kind == Kind::Plan {
         let _ = write!(
             text,

@@ -255,7 +255,10 @@ async fn names_and_a_namespace_narrow_the_selection_of_a_policy() {
     // The policy does not select it.
     let missing = status(&["registry"]).await;
     assert!(
-        missing.exits(3).stderr.contains("\"registry\" not found"),
+        missing
+            .exits(3)
+            .stderr
+            .contains("the policy does not select the ExternalSecret platform/registry"),
         "{}",
         missing.stderr
     );
@@ -292,13 +295,77 @@ restart: [{match: references, require: proven}]
     // The policy does not select it.
     let missing = run("run", &["registry", "-y"]).await;
     let missing = &missing.exits(3).stderr;
-    assert!(missing.contains("\"registry\" not found"), "{missing}");
+    assert!(
+        missing.contains("does not select the ExternalSecret platform/registry"),
+        "{missing}"
+    );
     // Only the workloads that use the Secrets of what is named.
     let restart = run("restart", &["stripe"]).await;
     let document = restart.exits(0).document();
     let restarts = document["restarts"].as_array().expect("restarts");
     let names = restarts.iter().map(|one| &one["name"]);
     assert_eq!(names.collect::<Vec<_>>(), ["api"]);
+}
+
+#[tokio::test]
+async fn nothing_left_of_a_policy_is_an_error_that_says_why() {
+    let workspace = without_cluster();
+    let text = "select: [{namespaces: [payments, web]}]\ndrift: {enabled: false}\n";
+    let file = workspace.file("policy.yaml", text);
+    let file = file.to_str().expect("UTF-8");
+    for command in ["run", "plan", "status"] {
+        let told = async |more: &[&str]| {
+            let policy = ["--sandbox", "--config", file];
+            let outcome = workspace
+                .run(&[&[command][..], &policy, more].concat())
+                .await;
+            outcome.exits(3).stderr.clone()
+        };
+        for (more, said) in [
+            (
+                &["-n", "paymnts"][..],
+                "the policy selects no ExternalSecret in namespace paymnts",
+            ),
+            (
+                &["zz*"],
+                "the policy selects no ExternalSecret that matches `zz*`",
+            ),
+            (&["-n", "web", "zz*"], "that matches `zz*` in namespace web"),
+            (
+                &["catalog"],
+                "the policy does not select the ExternalSecret shop/catalog",
+            ),
+            (
+                &["catalog"],
+                "`eso-sync sync catalog -n shop` syncs it without the policy",
+            ),
+            (&["stirpe"], "did you mean `stripe`?"),
+        ] {
+            let stderr = told(more).await;
+            assert!(stderr.contains(said), "{command} {more:?}: {stderr}");
+        }
+    }
+    let outcome = workspace
+        .run(&["run", "--sandbox", "--config", file, "-n", "shop"])
+        .await;
+    outcome.exits(3);
+    let all = workspace
+        .run(&["plan", "monitorin", "-A", "--sandbox"])
+        .await;
+    let stderr = &all.exits(3).stderr;
+    assert!(
+        stderr.contains("\"monitorin\" not found in any namespace"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("did you mean `monitoring`?"), "{stderr}");
+}
+
+#[tokio::test]
+async fn watch_and_a_report_cannot_share_stdout() {
+    let workspace = without_cluster();
+    let both = ["status", "--watch", "--sandbox", "--report", "csv=-"];
+    let outcome = workspace.run(&both).await;
+    assert!(outcome.exits(2).stdout.is_empty(), "{}", outcome.stdout);
 }
 
 #[tokio::test]

@@ -231,3 +231,55 @@ async fn policy_cannot_leave_the_folder() {
         );
     }
 }
+
+/// What a drift check finds is neither passed nor changed.
+#[tokio::test]
+async fn files_of_a_drift_check_show_every_difference() {
+    let workspace = Workspace::new(Vec::new());
+    let (flags, paths) = files(&workspace);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let drift = workspace
+        .run(&[&["drift", "--sandbox", "-o", "json"], &*flags].concat())
+        .await;
+    let verdicts = &drift.exits(1).document()["summary"]["verdicts"];
+    let differ = ["stale", "tampered", "partial", "missing"];
+    let count = |word: &&str| verdicts[*word].as_u64().unwrap_or_default();
+    let expected: u64 = differ.iter().map(count).sum();
+    assert!(expected > 1, "{verdicts}");
+    let of = |format: &str| {
+        text(
+            paths
+                .iter()
+                .find(|path| path.ends_with(format))
+                .expect("a path"),
+        )
+    };
+    let (csv, junit, markdown) = (of("csv"), of("junit"), of("markdown"));
+    let failures = junit.matches("<failure").count();
+    assert_eq!(u64::try_from(failures).ok(), Some(expected), "{junit}");
+    let rows = csv.lines().filter(|row| row.contains(",differs,"));
+    assert_eq!(u64::try_from(rows.count()).ok(), Some(expected), "{csv}");
+    assert!(!markdown.contains("### Changed"), "{markdown}");
+}
+
+/// A step names the object, so that it can be copied.
+#[tokio::test]
+async fn next_steps_name_the_object() {
+    let workspace = Workspace::new(Vec::new());
+    let (flags, paths) = files(&workspace);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    // Its namespaced store is not read.
+    let policy = workspace.file("policy.yaml", "select: [{namespaces: [payments]}]\n");
+    let policy = policy.to_str().expect("UTF-8");
+    let run = ["run", "stripe", "--sandbox", "--config", policy];
+    let outcome = workspace.run(&[&run, &*flags].concat()).await;
+    let step = "run `eso-sync diagnose stripe -n payments` to see why";
+    let stdout = &outcome.exits(3).stdout;
+    assert!(stdout.contains(step), "{stdout}");
+    for format in ["markdown", "junit", "csv", "sarif", "html"] {
+        let path = paths.iter().find(|path| path.ends_with(format));
+        let text = text(path.expect("a path"));
+        let named = "eso-sync diagnose stripe -n payments";
+        assert!(text.contains(named), "{format}: {text}");
+    }
+}

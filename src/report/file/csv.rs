@@ -56,7 +56,7 @@ fn cells(row: &Row) -> [String; 14] {
         row.reason.to_owned(),
         row.message.terminal(),
         keys.join(", "),
-        row.next_step.to_owned(),
+        row.next_step.clone().into_owned(),
         at.unwrap_or_default(),
         seconds.unwrap_or_default(),
     ]

@@ -56,7 +56,7 @@ fn case(row: &Row, suite: &str) -> TestCase {
         case.set_time(Duration::try_from_secs_f64(seconds).unwrap_or_default());
     }
     if row.level.needs_attention() && !row.next_step.is_empty() {
-        case.set_system_out(row.next_step);
+        case.set_system_out(&*row.next_step);
     }
     case
 }

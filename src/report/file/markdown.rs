@@ -58,7 +58,9 @@ fn short(sheet: &Sheet, most: usize) -> String {
         .iter()
         .filter(|row| row.level.needs_attention())
         .collect();
-    if !attention.is_empty() {
+    if most == 0 && !attention.is_empty() {
+        let _ = writeln!(text, "{} need attention\n", attention.len());
+    } else if !attention.is_empty() {
         let _ = writeln!(text, "### Needs attention\n");
         text.push_str(
             "| | object | verdict | outcome | why | what to do |\n|---|---|---|---|---|---|\n",
@@ -73,12 +75,14 @@ fn short(sheet: &Sheet, most: usize) -> String {
                 row.verdict,
                 row.outcome,
                 row.why().markdown(),
-                Foreign::from(row.next_step).markdown()
+                Foreign::from(&*row.next_step).markdown()
             );
         }
         more(&mut text, attention.len(), most);
     }
-    changed(&mut text, sheet, most);
+    if most > 0 {
+        changed(&mut text, sheet, most);
+    }
     let run = &sheet.run;
     if let Some(url) = &run.report_url {
         // A policy permits only links without markup.
@@ -142,7 +146,14 @@ fn notes(text: &mut String, sheet: &Sheet, most: usize) {
         let Note {
             level, text: what, ..
         } = note;
-        let _ = writeln!(text, "- {} {place}{}", mark(*level), what.markdown());
+        // The message of an error may name its place, too.
+        let what = what.markdown();
+        let place = if what.starts_with(&place) {
+            ""
+        } else {
+            &*place
+        };
+        let _ = writeln!(text, "- {} {place}{what}", mark(*level));
     }
     more(text, sheet.notes.len(), most);
 }

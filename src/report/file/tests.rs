@@ -45,7 +45,7 @@ fn row(name: &str, level: Level) -> Row {
         outcome: "synced",
         reason: "timeout",
         message: "no answer".into(),
-        next_step: "check that the operator is running",
+        next_step: "check that the operator is running".into(),
         keys: vec!["password".into()],
         at: "2026-03-01T12:00:05Z".parse().ok(),
         seconds: Some(1.5),

@@ -36,7 +36,7 @@ fn row(name: &str, level: Level) -> Row {
         outcome: "failed",
         reason: "denied",
         message: PLANTED.into(),
-        next_step: PLANTED,
+        next_step: PLANTED.into(),
         keys: vec![PLANTED.into()],
         chain: vec![ChainLink {
             kind: "provider",
