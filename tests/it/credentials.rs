@@ -1,4 +1,8 @@
-//! Expired credentials of the operator: retried after a pause, and told apart from a missing right.
+//! Expired credentials in whole runs. Those of the operator are retried after a pause, and told apart from a missing right. Those of
+//! the job are renewed once.
+
+#[cfg(all(feature = "aws-parameter-store", feature = "gcp", feature = "vault"))]
+pub(crate) mod own;
 
 use serde_json::Value;
 
