@@ -4,6 +4,7 @@
 //! `suggest` chooses the intervals. They do not depend on the present ones, and intervals that are near enough stay, so applying
 //! all suggestions and advising again changes nothing.
 
+mod coverage;
 mod document;
 mod sheet;
 mod suggest;
@@ -12,9 +13,10 @@ mod units;
 mod warnings;
 
 pub use self::{
-    document::{Advice, AdviceItem, AdviceStore, AdviceSummary, Facts, Owner, advice},
+    document::{Advice, AdviceItem, AdviceStore, AdviceSummary, Owner, advice},
     suggest::{Reason, Verdict},
     text::text,
+    units::Facts,
     warnings::{AdviceWarning, Warning},
 };
 

@@ -33,6 +33,8 @@ pub struct Asked<'a> {
     pub ceilings: Ceilings,
     /// The policy keys that flags set.
     pub flags: Flags,
+    /// The sections of single commands that this command reads, too.
+    pub sections: Sections,
 }
 
 /// What decides the selection of a read-only command.
@@ -394,6 +396,7 @@ impl Session {
             select,
             ceilings,
             flags,
+            sections,
         } = asked;
         let by_flags = select.all_namespaces || select.selector.is_some();
         let selects = by_flags || !select.names.is_empty();
@@ -408,7 +411,7 @@ impl Session {
                 && self.connection.namespace.is_none()
                 && !selects);
         let (loaded, connected) = if by_policy {
-            let loaded = self.policy_from_files(config, flags, ceilings)?;
+            let loaded = self.policy_of_run(sections, config, flags, ceilings)?;
             let connected = self.connect(Access::ReadOnly, &loaded.policy).await?;
             (loaded, connected)
         } else {

@@ -28,7 +28,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::advise::{Advise, Prices};
+pub use self::advise::{Advise, Prices, Quotas};
 pub use self::ceilings::{Capability, Ceilings};
 pub use self::dollars::{Dollars, InvalidDollars};
 pub use self::drift::{Drift, OnStillStale, OnUnverifiable};

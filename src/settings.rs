@@ -6,6 +6,7 @@
 mod check;
 mod drift;
 mod environment;
+mod events;
 mod problem;
 mod publish;
 mod report;
@@ -166,6 +167,7 @@ pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> 
     drift::settle(&mut policy, &place, &mut problems);
     publish::check(&policy, &place, &mut problems);
     report::check(&policy.report, &place, &mut problems);
+    events::check(policy.events.as_ref(), &place, &mut problems);
     if !problems.is_empty() {
         return Err(Invalid { problems });
     }

@@ -13,14 +13,14 @@ use serde::Serialize;
 
 use super::{
     MONTH,
+    coverage::covers,
     suggest::{Needs, Reason, Suggestion, Verdict, queue, suggest},
-    units::{Member, Unit, interval_of},
+    units::{Facts, Member, Unit, interval_of},
     warnings::{AdviceWarning, warnings},
 };
 use crate::{
     exit::Exit,
     foreign::Foreign,
-    inventory::{ExternalSecret, Inventory},
     policy::Advise,
     report::{API_VERSION, DocumentGap, DocumentStore, Run},
 };
@@ -116,6 +116,8 @@ pub struct AdviceStore {
     /// The same with the suggested intervals.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suggested_quota_share: Option<f64>,
+    /// True if a queue of `events.queues` is for its cloud, region and account.
+    pub covered_by_events: bool,
 }
 
 /// One ExternalSecret.
@@ -183,23 +185,12 @@ pub(super) struct Patch {
     pub(super) interval: Duration,
 }
 
-/// Everything that advice is made from.
-#[derive(Clone, Copy)]
-pub struct Facts<'a> {
-    pub inventory: &'a Inventory,
-    /// The ExternalSecrets to advise about.
-    pub selected: &'a [&'a ExternalSecret],
-    pub advise: &'a Advise,
-}
-
 /// Makes the document.
 pub fn advice(facts: Facts<'_>, run: Run) -> Advice {
     let Facts {
-        inventory,
-        selected,
-        advise,
+        inventory, advise, ..
     } = facts;
-    let units = Unit::of(selected, inventory, advise);
+    let units = Unit::of(facts);
     let suggestions = suggest(&units, advise);
     let present: Vec<Option<Duration>> = units.iter().map(Unit::interval).collect();
     let intervals: Vec<Option<Duration>> = suggestions.iter().map(|it| it.interval).collect();
@@ -222,13 +213,7 @@ pub fn advice(facts: Facts<'_>, run: Run) -> Advice {
         run,
         summary: summary(&items, [&now, &then], advise),
         prices: prices(&now, advise),
-        stores: stores(
-            &units,
-            inventory,
-            [&present, &intervals],
-            [&now, &then],
-            advise,
-        ),
+        stores: stores(&units, [&present, &intervals], [&now, &then], facts),
         items,
         warnings: warnings(&units, &then, advise),
         gaps: inventory.gaps.iter().map(DocumentGap::from).collect(),
@@ -256,7 +241,7 @@ fn item(
     let usd = |interval| Some(rounded(member.usd? * per_month(interval)));
     let rate = |calls: f64| present.map_or(0.0, |interval| calls / interval.as_secs_f64());
     let share = |(quota, calls): &(QuotaKey, u32)| {
-        let quota = quota.provider.facts().quota_per_second?;
+        let quota = advise.quotas.of(&quota.provider)?;
         Some(rate(f64::from(*calls)) / quota)
     };
     let shares = member.charges.accounts.iter().filter_map(share);
@@ -357,10 +342,9 @@ fn prices(needs: &Needs, advise: &Advise) -> Vec<AdvicePrice> {
 
 fn stores(
     units: &[Unit<'_>],
-    inventory: &Inventory,
     [present, then]: [&[Option<Duration>]; 2],
     [now_all, then_all]: [&Needs; 2],
-    advise: &Advise,
+    facts: Facts<'_>,
 ) -> Vec<AdviceStore> {
     #[derive(Default)]
     struct Sum {
@@ -381,9 +365,15 @@ fn stores(
         }
     }
     let of = |(key, sum): (&StoreKey, Sum)| {
-        let store = inventory.store(key);
-        let usd = |reads: f64| advise.prices.cost(&store?.provider, reads).map(rounded);
-        let share = |needs: &Needs| needs.share(&store?.quota).map(rounded);
+        let store = facts.inventory.store(key);
+        let usd = |reads: f64| {
+            facts
+                .advise
+                .prices
+                .cost(&store?.provider, reads)
+                .map(rounded)
+        };
+        let share = |needs: &Needs| needs.share(&store?.quota, facts.advise).map(rounded);
         let [now, then] = sum.reads;
         AdviceStore {
             store: key.to_string().into(),
@@ -395,6 +385,7 @@ fn stores(
             suggested_usd_per_month: usd(then),
             quota_share: share(now_all),
             suggested_quota_share: share(then_all),
+            covered_by_events: store.is_some_and(|store| covers(facts.queues, store)),
         }
     };
     sums.into_iter().map(of).collect()

@@ -21,6 +21,9 @@ const STEPS: [u64; 8] = [60, 120, 300, 600, 900, 1800, 3600, 21_600];
 /// The last step that the costs alone lead to.
 const LONGEST: usize = 6;
 
+/// The step where events say what changed, so that refreshes are only the safety net: six hours.
+const SAFETY_NET: usize = STEPS.len() - 1;
+
 /// The share of a provider's quota that refreshes may use.
 pub(super) const QUOTA_SHARE: f64 = 0.1;
 
@@ -75,6 +78,8 @@ pub enum Reason {
     OperatorLoad,
     /// All refreshes together cost more than `advise.budget`.
     Budget,
+    /// `events.queues` covers its stores, so that refreshes are only the safety net.
+    EventsCover,
     /// A store could not be read.
     StoreUnknown,
     /// The price of the provider is not known: set `advise.prices`.
@@ -128,9 +133,9 @@ impl Needs {
     }
 
     /// The share of a quota, if the quota is known.
-    pub(super) fn share(&self, quota: &QuotaKey) -> Option<f64> {
+    pub(super) fn share(&self, quota: &QuotaKey, advise: &Advise) -> Option<f64> {
         let calls = self.calls.get(quota).copied().unwrap_or_default();
-        Some(calls / quota.provider.facts().quota_per_second?)
+        Some(calls / advise.quotas.of(&quota.provider)?)
     }
 
     /// The share of the operator's time.
@@ -141,7 +146,8 @@ impl Needs {
     /// The limits that are exceeded.
     pub(super) fn exceeded(&self, advise: &Advise) -> BTreeSet<Limit> {
         let quotas = self.calls.keys();
-        let quotas = quotas.filter(|quota| self.share(quota).is_some_and(|it| it > QUOTA_SHARE));
+        let share = |quota: &QuotaKey| self.share(quota, advise);
+        let quotas = quotas.filter(|quota| share(quota).is_some_and(|it| it > QUOTA_SHARE));
         let mut exceeded: BTreeSet<Limit> = quotas.cloned().map(Limit::Quota).collect();
         if self.load(advise) > OPERATOR_LOAD {
             exceeded.insert(Limit::Operator);
@@ -215,15 +221,18 @@ fn alone(unit: &Unit<'_>, best: Option<Duration>, advise: &Advise) -> Suggestion
             (Verdict::Unknown, Some(unknown(unit)))
         }
         (Some(_), None) => (Verdict::TooLong, Some(Reason::IntervalZero)),
-        (Some(best), Some(present)) if present > advise.stale_after && present > best => {
+        (Some(best), Some(present))
+            if !unit.is_covered && present > advise.stale_after && present > best =>
+        {
             (Verdict::TooLong, Some(Reason::StaleAfter))
         }
         (Some(best), Some(present)) if present > best * 2 => {
-            (Verdict::TooLong, Some(Reason::AboveBest))
+            (Verdict::TooLong, Some(covered_or(unit, Reason::AboveBest)))
         }
-        (Some(best), Some(present)) if present < best / 4 => {
-            (Verdict::Aggressive, Some(Reason::BelowBest))
-        }
+        (Some(best), Some(present)) if present < best / 4 => (
+            Verdict::Aggressive,
+            Some(covered_or(unit, Reason::BelowBest)),
+        ),
         (None, _) | (Some(_), Some(_)) => (Verdict::Good, None),
     };
     let stays = matches!(verdict, Verdict::Good | Verdict::Unknown);
@@ -231,6 +240,14 @@ fn alone(unit: &Unit<'_>, best: Option<Duration>, advise: &Advise) -> Suggestion
         verdict,
         reason,
         interval: if stays { present } else { best },
+    }
+}
+
+fn covered_or(unit: &Unit<'_>, other: Reason) -> Reason {
+    if unit.is_covered {
+        Reason::EventsCover
+    } else {
+        other
     }
 }
 
@@ -254,9 +271,14 @@ fn best(units: &[Unit<'_>], advise: &Advise) -> Vec<Option<Duration>> {
     let mut steps: Vec<Option<usize>> = units
         .iter()
         .map(|unit| {
-            unit.fixed()
-                .is_none()
-                .then(|| first_step(unit.usd(), advise))
+            let first = || {
+                if unit.is_covered {
+                    SAFETY_NET
+                } else {
+                    first_step(unit.usd(), advise)
+                }
+            };
+            unit.fixed().is_none().then(first)
         })
         .collect();
     let intervals = |steps: &[Option<usize>]| -> Vec<Option<Duration>> {

@@ -85,13 +85,19 @@ fn run() -> Run {
     }
 }
 
-fn advise(all: &[ExternalSecret], advise: &Advise) -> Advice {
+fn advise(all: &[ExternalSecret], policy: &Advise) -> Advice {
+    with_queues(all, policy, &[])
+}
+
+fn with_queues(all: &[ExternalSecret], advise: &Advise, queues: &[&str]) -> Advice {
+    let queues: Vec<_> = queues.iter().map(|url| url.parse().unwrap()).collect();
     let selected: Vec<&ExternalSecret> = all.iter().collect();
     let inventory = inventory();
     let facts = Facts {
         inventory: &inventory,
         selected: &selected,
         advise,
+        queues: &queues,
     };
     advice(facts, run())
 }
@@ -158,6 +164,99 @@ fn intervals_get_verdicts_by_the_distance_to_the_best() {
     assert_eq!(one("aws", Refresh::OnChange, &policy), "good  ");
     assert_eq!(one("webhook", every(60), &policy), "unknown price-unknown ");
     assert_eq!(one("gone", every(60), &policy), "unknown store-unknown ");
+}
+
+const SQS: &str = "https://sqs.eu-west-1.amazonaws.com/123456789012/eso-sync";
+const AZURE: &str = "https://shop.queue.core.windows.net/eso-sync";
+const PUBSUB: &str = "projects/shop/subscriptions/eso-sync";
+
+/// Events say what changed, so refreshes are only the safety net.
+#[test]
+fn stores_that_events_cover_need_no_short_interval() {
+    let policy = Advise::default();
+    let of = |store: &str, refresh, queues: &[&str]| {
+        let advice = with_queues(&[es("a", store, refresh)], &policy, queues);
+        let item = &advice.items[0];
+        let reason = item.reason.map_or("", |reason| reason.into_str());
+        let suggested = item.suggested_interval.clone().unwrap_or_default();
+        let covered = advice.stores[0].covered_by_events;
+        format!("{} {reason} {suggested} {covered}", item.verdict.into_str())
+    };
+    for store in ["aws", "ssm"] {
+        let short = of(store, every(300), &[SQS]);
+        assert_eq!(short, "aggressive events-cover 6h true", "{store}");
+    }
+    for (store, queue) in [("azurekv", AZURE), ("gcpsm", PUBSUB)] {
+        let long = of(store, every(48 * 3600), &[SQS, queue]);
+        assert_eq!(long, "too-long events-cover 6h true");
+        // Longer than `staleAfter`, and less than a quarter of six hours.
+        assert_eq!(of(store, every(5400), &[queue]), "good   true");
+        assert_eq!(of(store, every(12 * 3600), &[queue]), "good   true");
+        assert_eq!(
+            of(store, every(0), &[queue]),
+            "too-long interval-zero 6h true"
+        );
+    }
+    // A queue of another cloud does not help.
+    assert_eq!(of("aws", every(300), &[AZURE, PUBSUB]), "good   false");
+    let vault = of("vault", every(60), &[SQS, AZURE, PUBSUB]);
+    assert_eq!(vault, "good   false");
+}
+
+/// 300 parameters in five minutes use a fortieth of the default quota, and more than a tenth of one that is ten times smaller.
+#[test]
+fn quota_of_the_policy_limits_the_intervals() {
+    let names = (0..300).map(|number| format!("es-{number}"));
+    let all: Vec<ExternalSecret> = names.map(|name| es(&name, "ssm", every(300))).collect();
+    let mut policy = Advise {
+        operator_workers: 10,
+        ..Advise::default()
+    };
+    let share = |policy: &Advise| {
+        let advice = advise(&all, policy);
+        (advice.stores[0].quota_share, advice.items[0].reason)
+    };
+    assert_eq!(share(&policy), (Some(0.025), Some(Reason::AboveBest)));
+    let quota = ("parameterStore".parse().unwrap(), "4/s".parse().unwrap());
+    policy.quotas.0.extend([quota]);
+    assert_eq!(share(&policy), (Some(0.25), Some(Reason::QuotaShare)));
+}
+
+/// A rule of `EventBridge` is for one region.
+#[test]
+fn queue_covers_only_its_own_region_and_account() {
+    let covers = |settings: serde_json::Value, queue: &str| {
+        let provider = ProviderKind::of("aws", &settings);
+        let store = Store {
+            key: key("aws"),
+            quota: provider.quota(&settings),
+            place: Box::new(Place::of(&provider, &settings)),
+            provider,
+            foreign_class: None,
+            ready: None,
+        };
+        coverage::covers(&[queue.parse().unwrap()], &store)
+    };
+    assert!(covers(json!({"region": "eu-west-1"}), SQS));
+    assert!(!covers(json!({"region": "us-east-1"}), SQS));
+    let role = |account: &str| json!({"region": "eu-west-1", "role": format!("arn:aws:iam::{account}:role/r")});
+    assert!(covers(role("123456789012"), SQS));
+    assert!(!covers(role("210987654321"), SQS));
+}
+
+/// A key in a store without events keeps the interval short.
+#[test]
+fn an_external_secret_is_covered_if_all_its_stores_are() {
+    let mut both = es("a", "aws", every(300));
+    both.stores.extend(es("a", "vault", every(300)).stores);
+    let advice = with_queues(&[both], &Advise::default(), &[SQS]);
+    assert_eq!(advice.items[0].reason, None);
+    let covered: Vec<bool> = advice
+        .stores
+        .iter()
+        .map(|it| it.covered_by_events)
+        .collect();
+    assert_eq!(covered, [true, false]);
 }
 
 #[test]
@@ -371,6 +470,7 @@ proptest! {
         harm in select(vec![0.0, 0.01, 1.0, 100.0]),
         stale_after in select(vec![30_u64, 900, 7200]),
         workers in 1..5_u32,
+        queues in prop::sample::subsequence(vec![SQS, AZURE, PUBSUB], 0..=3),
     ) {
         let policy = Advise {
             stale_after: Duration::from_secs(stale_after),
@@ -390,9 +490,9 @@ proptest! {
             }
             many.push(one);
         }
-        let first = advise(&many, &policy);
+        let first = with_queues(&many, &policy, &queues);
         let patch = first.patch("external-secrets.io/v1").unwrap();
-        let again = advise(&patched(many, &patch), &policy);
+        let again = with_queues(&patched(many, &patch), &policy, &queues);
         for item in &again.items {
             let unweighed = item.verdict == Verdict::Unknown;
             prop_assert!(item.verdict == Verdict::Good || unweighed, "{item:?}");

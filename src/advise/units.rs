@@ -3,12 +3,25 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use eso_model::{QuotaKey, refresh::Refresh};
+use providers::queue::address::Address;
 
+use super::coverage::covers;
 use crate::{
     inventory::{ExternalSecret, Inventory},
     plan::Charges,
     policy::Advise,
 };
+
+/// Everything that advice is made from.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    pub inventory: &'a Inventory,
+    /// The ExternalSecrets to advise about.
+    pub selected: &'a [&'a ExternalSecret],
+    pub advise: &'a Advise,
+    /// The queues of the policy, whose events cover the stores of their clouds.
+    pub queues: &'a [Address],
+}
 
 /// An ExternalSecret, or all children of a ClusterExternalSecret, which has their interval.
 #[derive(Clone, Debug)]
@@ -16,6 +29,8 @@ pub(super) struct Unit<'a> {
     /// The ClusterExternalSecret.
     pub(super) parent: Option<&'a str>,
     pub(super) members: Vec<Member<'a>>,
+    /// True if changes in all its stores arrive as events, so that refreshes are only the safety net.
+    pub(super) is_covered: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -40,14 +55,16 @@ pub(super) enum Fixed {
 
 impl<'a> Unit<'a> {
     /// The units of these ExternalSecrets, sorted.
-    pub(super) fn of(
-        external_secrets: &[&'a ExternalSecret],
-        inventory: &Inventory,
-        advise: &Advise,
-    ) -> Vec<Self> {
+    pub(super) fn of(facts: Facts<'a>) -> Vec<Self> {
+        let Facts {
+            inventory,
+            selected,
+            advise,
+            queues,
+        } = facts;
         let mut units: Vec<Self> = Vec::new();
         let mut parents: BTreeMap<&str, usize> = BTreeMap::new();
-        for &external_secret in external_secrets {
+        for &external_secret in selected {
             let charges = Charges::of(inventory, external_secret);
             let known = external_secret
                 .store_keys()
@@ -62,15 +79,23 @@ impl<'a> Unit<'a> {
                 charges,
                 usd,
             };
+            let mut stores = external_secret.store_keys().peekable();
+            let is_covered = stores.peek().is_some()
+                && stores.all(|key| {
+                    let store = inventory.store(key);
+                    store.is_some_and(|store| covers(queues, store))
+                });
             let parent = external_secret.parent.as_ref().map(|parent| &*parent.name);
             let next = units.len();
             let at = parent.map_or(next, |name| *parents.entry(name).or_insert(next));
             if let Some(unit) = units.get_mut(at) {
                 unit.members.push(member);
+                unit.is_covered &= is_covered;
             } else {
                 units.push(Self {
                     parent,
                     members: vec![member],
+                    is_covered,
                 });
             }
         }

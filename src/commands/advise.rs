@@ -12,6 +12,7 @@ use crate::{
     policy::Ceilings,
     select::select,
     session::Session,
+    settings::Sections,
 };
 
 pub(super) async fn advise(session: &Session, args: AdviseArgs) -> Result<Exit, Failure> {
@@ -21,6 +22,8 @@ pub(super) async fn advise(session: &Session, args: AdviseArgs) -> Result<Exit, 
         select: &args.select,
         ceilings: Ceilings::from(&args.policy.ceilings).of_reading(),
         flags: Flags::new(),
+        // Queues with events make short intervals needless.
+        sections: Sections::EVENTS,
     };
     let (chosen, loaded, connected) = session.connect_read_only(asked).await?;
     let cluster = &connected.cluster;
@@ -38,10 +41,13 @@ pub(super) async fn advise(session: &Session, args: AdviseArgs) -> Result<Exit, 
     named.check_found(&selected, cluster).await?;
     let wanted = selected.iter().filter(|one| one.taken_out.is_none());
     let wanted: Vec<&ExternalSecret> = wanted.map(|one| one.external_secret).collect();
+    let queues = policy.events.iter().flat_map(|events| &events.queues);
+    let queues: Vec<_> = queues.filter_map(|queue| queue.address().ok()).collect();
     let facts = Facts {
         inventory: &inventory,
         selected: &wanted,
         advise: &policy.advise,
+        queues: &queues,
     };
     let run = session.run(Some(cluster), chosen.digest(&loaded), started);
     let document = advice(facts, run);

@@ -12,6 +12,7 @@ use crate::{
     results::Results,
     run::{Context, Narrow, read_and_plan},
     session::Session,
+    settings::Sections,
 };
 
 pub(super) async fn drift(session: &Session, args: DriftArgs) -> Result<Exit, Failure> {
@@ -22,6 +23,7 @@ pub(super) async fn drift(session: &Session, args: DriftArgs) -> Result<Exit, Fa
         select: &args.select,
         ceilings: Ceilings::from(&args.policy.ceilings).of_reading(),
         flags: reading(&args.providers),
+        sections: Sections::default(),
     };
     let (chosen, loaded, connected) = session.connect_read_only(asked).await?;
     let narrowing = chosen.narrowing();

@@ -86,7 +86,7 @@ pub(super) async fn events(session: &Session, args: &EventsArgs) -> Result<Exit,
 async fn report(job: &Job<'_>, done: Result<(), Failure>) -> Result<Exit, Failure> {
     let failure = match done {
         Err(failure) if job.tally.is_empty() => return Err(failure),
-        done => done.err(),
+        done => done.err().map(|failure| after_changes(failure, &job.tally)),
     };
     let pipeline = &job.pipeline;
     let session = pipeline.context.session;
@@ -102,6 +102,14 @@ async fn report(job: &Job<'_>, done: Result<(), Failure>) -> Result<Exit, Failur
     let files = session.world.record.files();
     print_as(pipeline.output, &files, &document, EventsDocument::text)?;
     Ok(exit)
+}
+
+/// A queue that cannot be read any more ends a run that has changed something. So its exit code may not say that nothing was changed.
+fn after_changes(mut failure: Failure, tally: &Tally) -> Failure {
+    if failure.exit == Exit::NoAccess && tally.has_run() {
+        failure.exit = Exit::Failed;
+    }
+    failure
 }
 
 /// Loads the policy and its section.

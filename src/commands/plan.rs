@@ -14,6 +14,7 @@ use crate::{
     results::Results,
     run::{Context, Narrow, read_and_plan},
     session::Session,
+    settings::Sections,
 };
 
 pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Failure> {
@@ -24,6 +25,7 @@ pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Fail
         select: &args.select,
         ceilings: Ceilings::from(&args.policy.ceilings),
         flags: reading_if_asked(&args.providers),
+        sections: Sections::default(),
     };
     let (chosen, loaded, connected) = session.connect_read_only(asked).await?;
     let options = Options {

@@ -16,6 +16,7 @@ use crate::{
     results::Results,
     run::{Context, Narrow, read_and_plan},
     session::Session,
+    settings::Sections,
 };
 
 pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, Failure> {
@@ -25,6 +26,7 @@ pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, 
         select: &args.select,
         ceilings: Ceilings::from(&args.policy.ceilings).of_reading(),
         flags: Flags::new(),
+        sections: Sections::default(),
     };
     let (chosen, mut loaded, connected) = session.connect_read_only(asked).await?;
     without_drift(&mut loaded.policy);

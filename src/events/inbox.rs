@@ -276,6 +276,12 @@ pub(super) async fn carry_out(
             };
             let lost = results.iter().filter(|result| result.is_err()).count();
             tally.disposed(disposal, of.len() - lost, lost);
+            if results
+                .iter()
+                .any(|it| matches!(it, Err(NotDone::Failed(_))))
+            {
+                tally.failed();
+            }
             if let Some(why) = results.into_iter().find_map(Result::err) {
                 let why = reason(why);
                 tally.warn(format!(

@@ -138,9 +138,19 @@ impl Tally {
         }
     }
 
+    /// A message could not be disposed of although its receipt is valid. In the next run, that would fail again.
+    pub(super) fn failed(&self) {
+        self.known().then(Exit::Failed);
+    }
+
     /// True if nothing was received.
     pub fn is_empty(&self) -> bool {
         self.known().summary.received.is_empty()
+    }
+
+    /// True if there was a run over ExternalSecrets.
+    pub fn has_run(&self) -> bool {
+        !self.known().runs.is_empty()
     }
 
     /// The document and the exit code. `failure` is why the command ended early.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use eso_model::{ProviderKind, ProviderName};
+use pace::rate::Rate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,25 @@ pub struct Advise {
     /// The price of 10,000 reads by provider type, in place of the list price.
     #[schemars(with = "Entries<form::Provider, Written<form::Dollars>>")]
     pub prices: Prices,
+    /// The quota of reads by provider type, for each account, vault or project, in place of the provider's default quota.
+    #[schemars(with = "Entries<form::Provider, Written<form::Rate>>")]
+    pub quotas: Quotas,
+}
+
+/// Quotas of reads that replace the providers' default quotas.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Quotas(pub BTreeMap<ProviderName, Rate>);
+
+impl Quotas {
+    /// The calls per second that the provider permits; None if there is no quota, or none is known.
+    pub fn of(&self, provider: &ProviderKind) -> Option<f64> {
+        let own = ProviderName::value_of(&self.0, provider);
+        match own {
+            Some(own) => Some(own.as_per_second()),
+            None => provider.facts().quota_per_second,
+        }
+    }
 }
 
 /// Prices of 10,000 reads that replace list prices.
@@ -48,6 +68,7 @@ impl Default for Advise {
             stale_cost_per_hour: Dollars(1.0),
             operator_workers: 1,
             prices: Prices::default(),
+            quotas: Quotas::default(),
         }
     }
 }
@@ -95,5 +116,20 @@ mod tests {
         }
         assert_eq!(prices.of(&ProviderKind::SecretsManager), Some(0.01));
         assert_eq!(prices.of(&ProviderKind::Other("x".to_owned())), Some(0.2));
+    }
+
+    #[test]
+    fn a_quota_of_the_policy_replaces_the_default_one() {
+        let mut quotas = Quotas::default();
+        assert_eq!(quotas.of(&ProviderKind::ParameterStore), Some(40.0));
+        assert_eq!(quotas.of(&ProviderKind::Vault), None);
+        for (name, rate) in [("parameterStore", "1000/s"), ("vault", "20/s")] {
+            quotas
+                .0
+                .insert(name.parse().unwrap(), rate.parse().unwrap());
+        }
+        assert_eq!(quotas.of(&ProviderKind::ParameterStore), Some(1000.0));
+        assert_eq!(quotas.of(&ProviderKind::SecretsManager), Some(10_000.0));
+        assert_eq!(quotas.of(&ProviderKind::Vault), Some(20.0));
     }
 }

@@ -106,7 +106,7 @@ pub struct AzureQueue {
 
 impl AzureQueue {
     /// The URL of the queue for messages that are not understood.
-    fn poison_url(&self) -> Option<String> {
+    pub fn poison_url(&self) -> Option<String> {
         let (account, _) = self.url.rsplit_once('/')?;
         Some(format!("{account}/{}", self.poison.as_ref()?))
     }

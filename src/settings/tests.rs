@@ -434,6 +434,26 @@ mod yaml {
         insta::assert_snapshot!(refused("select: [{}]\n}\n"), @"config.yaml:2: is not YAML: misplaced bracket");
     }
 
+    /// A message that was moved there would be received again.
+    #[test]
+    fn poison_queue_is_not_a_queue_of_events() {
+        let error = |queues: &str| {
+            let text = format!("select: [{{}}]\nevents:\n  queues:\n{queues}");
+            with_ceilings(&text, Ceilings::default())
+                .map(drop)
+                .map_err(|it| it.to_string())
+        };
+        let queue = |name: &str, poison: &str| {
+            format!(
+                "    - azureQueue:\n        url: https://shop.queue.core.windows.net/{name}\n        poison: {poison}\n"
+            )
+        };
+        assert_eq!(error(&queue("eso-sync", "eso-sync-poison")), Ok(()));
+        insta::assert_snapshot!(error(&queue("eso-sync", "eso-sync")).unwrap_err(), @"config.yaml:6: events.queues[0].azureQueue.poison: is the queue itself, so messages that are not understood would come back; name another queue of the same storage account");
+        let both = [queue("eso-sync", "other"), queue("other", "third")].concat();
+        insta::assert_snapshot!(error(&both).unwrap_err(), @"config.yaml:6: events.queues[0].azureQueue.poison: is `queues[1]`, so messages that are not understood would come back; name another queue of the same storage account");
+    }
+
     #[test]
     fn file_without_keys_is_not_quoted() {
         let signed = "select: [{}]\nevents: {queues: [{azureQueue: {url: 'https://shop.queue.core.windows.net/eso-sync?sig=hunter2'}}]}";

@@ -1,4 +1,8 @@
-//! Expired credentials of the operator: retried after a pause, and told apart from a missing right.
+//! Expired credentials in whole runs. Those of the operator are retried after a pause, and told apart from a missing right. Those of
+//! the job are renewed once.
+
+#[cfg(all(feature = "aws-parameter-store", feature = "gcp", feature = "vault"))]
+pub(crate) mod own;
 
 use serde_json::Value;
 
@@ -37,13 +41,29 @@ metadata: {namespace: shop, name: store}
 spec: {provider: {fake: {data: [{key: a, value: one}]}}}
 ";
 
-/// The errors of the operator for expired credentials of each provider.
-const EXPIRED: [&str; 2] = [
-    "operation error Secrets Manager: GetSecretValue, https response error StatusCode: 400, api error ExpiredTokenException: The security token included in the request is expired",
-    "operation error STS: AssumeRoleWithWebIdentity, https response error StatusCode: 400, ExpiredTokenException: Token expired",
+/// The errors of the operator for expired credentials and for a missing right, of each provider.
+const ERRORS: [[&str; 2]; 5] = [
+    [
+        "operation error Secrets Manager: GetSecretValue, https response error StatusCode: 400, api error ExpiredTokenException: The security token included in the request is expired",
+        "operation error Secrets Manager: GetSecretValue, https response error StatusCode: 400, api error AccessDeniedException: not authorized",
+    ],
+    [
+        "operation error STS: AssumeRoleWithWebIdentity, https response error StatusCode: 400, ExpiredTokenException: Token expired",
+        "operation error SSM: GetParameter, https response error StatusCode: 400, api error AccessDeniedException: not authorized",
+    ],
+    [
+        "AADSTS7000222: The provided client secret keys for app 1 are expired.",
+        "keyvault.BaseClient#GetSecret: Failure responding to request: StatusCode=403 -- Original Error: autorest/azure: Service returned an error. Status=403 Code=\"Forbidden\"",
+    ],
+    [
+        "rpc error: code = Unauthenticated desc = transport: per-RPC creds failed due to error: oauth2: \"invalid_grant\" \"Token has been expired or revoked.\"",
+        "rpc error: code = PermissionDenied desc = Permission secretmanager.versions.access denied",
+    ],
+    [
+        "cannot read secret data from Vault: Error making API request. Code: 403. Errors: * 2 errors occurred: * permission denied * invalid token",
+        "cannot read secret data from Vault: Error making API request. Code: 403. Errors: * 1 error occurred: * permission denied",
+    ],
 ];
-
-const DENIED: &str = "operation error Secrets Manager: GetSecretValue, https response error StatusCode: 400, api error AccessDeniedException: not authorized";
 
 /// The outcome, the reason and the attempts.
 async fn synced(failures: u32, text: &str) -> (String, String, u64) {
@@ -72,20 +92,21 @@ async fn synced(failures: u32, text: &str) -> (String, String, u64) {
 /// The operator tries again by itself, too, so the number of our attempts depends on which is first.
 #[tokio::test]
 async fn an_expired_credential_of_the_operator_is_awaited() {
-    for text in EXPIRED {
-        let (outcome, reason, _) = synced(2, text).await;
-        assert_eq!(outcome, "synced", "{reason}: {text}");
+    for [expired, _] in ERRORS {
+        let (outcome, reason, _) = synced(2, expired).await;
+        assert_eq!(outcome, "synced", "{reason}: {expired}");
     }
 }
 
 /// A missing right is not retried.
 #[tokio::test]
 async fn a_credential_that_stays_expired_is_retried_and_no_missing_right() {
-    let (outcome, reason, attempts) = synced(99, EXPIRED[0]).await;
-    assert_eq!(
-        (&*outcome, &*reason, attempts),
-        ("failed", "credentials-expired", 3)
-    );
-    let (outcome, reason, attempts) = synced(99, DENIED).await;
-    assert_eq!((&*outcome, &*reason, attempts), ("failed", "denied", 1));
+    for [expired, denied] in ERRORS {
+        let (outcome, reason, attempts) = synced(99, expired).await;
+        let told = (&*outcome, &*reason, attempts);
+        assert_eq!(told, ("failed", "credentials-expired", 3), "{expired}");
+        let (outcome, reason, attempts) = synced(99, denied).await;
+        let told = (&*outcome, &*reason, attempts);
+        assert_eq!(told, ("failed", "denied", 1), "{denied}");
+    }
 }

@@ -4,9 +4,12 @@
 mod azurite;
 #[cfg(feature = "events-aws")]
 mod runs;
+#[cfg(all(feature = "events-aws", feature = "gcp", feature = "vault"))]
+mod settle;
 #[cfg(feature = "events-aws")]
 mod sqs;
 
+use eso_sync::report::file::FileFormat;
 use serde_json::{Value as Json, json};
 
 use crate::support::{Outcome, Workspace};
@@ -127,11 +130,26 @@ async fn nothing_of_a_body_is_shown() {
     let lines = format!("{event}\n{{\"password\": \"{planted}\"}}\n{planted}\n");
     let path = workspace.file("events.json", &lines);
     let path = path.to_str().expect("UTF-8");
-    for output in ["table", "json", "yaml"] {
+    let mut workspace = workspace;
+    workspace.set("RUST_LOG", "trace");
+    for output in ["table", "wide", "json", "yaml"] {
         let arguments = ["events", "--sandbox", "--from", path, "-vvv", "-o", output];
         let outcome = run(&workspace, &arguments).await;
         for text in [&outcome.stdout, &outcome.stderr] {
             assert!(!text.contains(planted), "{text}");
+        }
+    }
+    let formats = <FileFormat as clap::ValueEnum>::value_variants();
+    assert!(formats.len() > 4);
+    for format in formats {
+        let word = clap::ValueEnum::to_possible_value(format).expect("a word");
+        let file = format!("{}=report", word.get_name());
+        let arguments = ["events", "--sandbox", "--from", path, "--report", &file];
+        let outcome = run(&workspace, &arguments).await;
+        let report = std::fs::read(workspace.path().join("report")).expect("the report");
+        let report = String::from_utf8_lossy(&report).into_owned();
+        for text in [&report, &outcome.stdout, &outcome.stderr] {
+            assert!(!text.contains(planted), "{file}: {text}");
         }
     }
 }

@@ -5,6 +5,8 @@ pub(crate) mod aws;
 #[cfg(feature = "events-azure")]
 pub(crate) mod azurite;
 pub(crate) mod double;
+#[cfg(all(feature = "aws-parameter-store", feature = "gcp", feature = "vault"))]
+pub(crate) mod expiry;
 #[cfg(feature = "gcp")]
 mod gcp;
 mod kubernetes;

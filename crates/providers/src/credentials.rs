@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 pub use self::resolver::Resolver;
+pub(crate) use self::resolver::TOKEN_LIFETIME;
 #[cfg(any(feature = "vault", feature = "azure", feature = "aws", feature = "gcp"))]
 pub(crate) use self::token::TokenFile;
 use eso_model::{ProviderKind, StoreKey};

@@ -9,7 +9,7 @@
 //! | [`Failed`](ErrorClass::Failed) | up to 4 attempts; not for a write that must not be repeated | the key; after five keys without an answer, the store |
 //! | [`Misdirected`](ErrorClass::Misdirected) | none | as for `Failed` |
 //! | [`Unreachable`](ErrorClass::Unreachable) | up to 4 attempts, even for a write: nothing was sent | the store |
-//! | [`Expired`](ErrorClass::Expired) | one, with new credentials | the store |
+//! | [`Expired`](ErrorClass::Expired) | one, with new credentials | the store, as `credentials-expired` |
 //! | [`Refused`](ErrorClass::Refused) | one with new credentials, if [`Service::accepts`] returns false | the call |
 //! | [`Final`](ErrorClass::Final), [`Unusable`](ErrorClass::Unusable) | none | the call |
 //!
@@ -36,7 +36,7 @@ pub(super) use self::attempts::{Effect, ErrorClass};
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub(super) use self::bounded::Arriving;
 use self::health::Health;
-use super::{RateLimiter, Unread};
+use super::{RateLimiter, Unread, unread};
 
 /// The maximum number of concurrent calls to one store. The rate limiter controls how many start per second.
 pub(super) const IN_FLIGHT: usize = 8;
@@ -367,7 +367,7 @@ impl<S: Service> Engine<S> {
             }
             *self.waits_for() = Cause::of_pause(class);
             if !attempts.again(class).await {
-                return Err(self.failure(request, class, error));
+                return Err(self.failure(request, class, error, renewed));
             }
         }
     }
@@ -431,8 +431,15 @@ impl<S: Service> Engine<S> {
         *self.waits_for() = Cause::Login;
         let client = self.service.connect(refused).await;
         *self.waits_for() = Cause::Answer;
+        let is_renewal = current.is_some();
         let session = Arc::new(Session {
-            client: client.map_err(|unread| self.health.lose(unread))?,
+            client: client.map_err(|unread| {
+                self.health.lose(if is_renewal {
+                    not_renewed(unread)
+                } else {
+                    unread
+                })
+            })?,
             generation: current.as_ref().map_or(0, |session| session.generation + 1),
             accepted: AtomicBool::new(false),
         });
@@ -446,6 +453,7 @@ impl<S: Service> Engine<S> {
         request: &Request<'_>,
         class: ErrorClass,
         error: S::Error,
+        renewed: bool,
     ) -> Failure<S::Error> {
         let unread = self.service.unread(&error, request);
         match class {
@@ -461,6 +469,10 @@ impl<S: Service> Engine<S> {
             }
             ErrorClass::Failed(_) | ErrorClass::Misdirected => {
                 Failure::Unread(self.failed(request, unread))
+            }
+            // Some clients log in at their first call.
+            ErrorClass::Final | ErrorClass::Refused if unread.whole_store && renewed => {
+                Failure::Unread(self.health.lose(not_renewed(unread)))
             }
             ErrorClass::Final | ErrorClass::Refused if unread.whole_store => {
                 Failure::Unread(self.health.lose(unread))
@@ -479,6 +491,15 @@ impl<S: Service> Engine<S> {
             self.health.failed_at(&request.health_key(), unread)
         }
     }
+}
+
+/// The reason after a failed login that had to replace credentials which worked before. A missing permission stays what it is.
+fn not_renewed(mut unread: Unread) -> Unread {
+    if unread.why.reason == unread::LOGIN && unread.permission.is_none() {
+        unread.why.reason = unread::CREDENTIALS_EXPIRED;
+        unread.why.detail = format!("the credentials cannot be renewed: {}", unread.why.detail);
+    }
+    unread
 }
 
 /// Runs these futures concurrently. The engine limits their calls; the limit here saves memory.

@@ -17,7 +17,7 @@ use eso_model::{
 use futures::FutureExt as _;
 use secret::Value;
 
-use self::login::Server;
+use self::login::{Server, Session};
 use super::{
     Answered, Identity, Provider, RateLimiter, StoreSettings, Unread,
     answer::size_of,
@@ -123,9 +123,10 @@ impl Kubernetes {
         let request = Request::read("get secrets", Some(key));
         let read = self
             .engine
-            .call(&request, limiter, |cluster: Cluster| {
+            .call(&request, limiter, |session: Session| {
                 let path = path.clone();
-                async move { cluster.holding(limiter.bytes()).get::<Secret>(&path).await }
+                let cluster = session.cluster.holding(limiter.bytes());
+                async move { cluster.get::<Secret>(&path).await }
             })
             .await;
         read.map_err(|failure| match failure {
@@ -160,14 +161,15 @@ impl Kubernetes {
         let query = &query;
         let listed = self
             .engine
-            .call(&request, limiter, |cluster: Cluster| async move {
+            .call(&request, limiter, |session: Session| async move {
                 let names = match regexp {
                     Some(regexp) => Names::matching(regexp, limiter).await,
                     None => Ok(Names::all(limiter)),
                 };
                 match names {
                     Ok(names) => {
-                        list(&cluster.holding(limiter.bytes()), query, names, limiter).await
+                        let cluster = session.cluster.holding(limiter.bytes());
+                        list(&cluster, query, names, limiter).await
                     }
                     Err(unread) => Ok(Err(unread)),
                 }

@@ -1,5 +1,5 @@
-//! From a rotation to the pods: a queue in moto, `events`, the real operator, the Secret and a Deployment. The events are those that the
-//! documentation shows, because moto sends none for its secrets.
+//! From a rotation to the pods: `EventBridge` and a queue in moto, `events`, the real operator, the Secret and a Deployment. The test puts
+//! the events of the documentation on the bus, because moto sends none for its secrets.
 
 use serde_json::{Value, json};
 
@@ -27,10 +27,10 @@ struct Moto {
 
 impl Moto {
     async fn call(&self, service: &str, operation: &str, body: Value) -> Value {
-        let (target, content) = if service == "sqs" {
-            ("AmazonSQS", "application/x-amz-json-1.0")
-        } else {
-            (service, "application/x-amz-json-1.1")
+        let (target, content) = match service {
+            "sqs" => ("AmazonSQS", "application/x-amz-json-1.0"),
+            "events" => ("AWSEvents", "application/x-amz-json-1.1"),
+            service => (service, "application/x-amz-json-1.1"),
         };
         let target = format!("X-Amz-Target: {target}.{operation}");
         let content = format!("Content-Type: {content}");
@@ -51,7 +51,7 @@ impl Moto {
         serde_json::from_str(&answer).unwrap_or_default()
     }
 
-    /// Creates the queue of this cluster, and its dead letters.
+    /// Creates the queue of this cluster, its dead letters, and the rule of `docs/events.md` that fills it.
     async fn with_queue(world: &World) -> Self {
         let moto = Self {
             url: optional_variable("ESO_SYNC_TEST_MOTO").expect("moto"),
@@ -67,6 +67,16 @@ impl Moto {
             "Attributes": {"RedrivePolicy": redrive.to_string(), "MessageRetentionPeriod": "1209600"},
         });
         moto.call("sqs", "CreateQueue", queue).await;
+        let pattern = json!({
+            "source": ["aws.secretsmanager"], "detail-type": ["Secret Label Updated"],
+            "detail": {"labelUpdated": ["AWSCURRENT"], "name": [format!("{}-db", moto.name)]},
+        });
+        let rule = json!({"Name": moto.name, "EventPattern": pattern.to_string()});
+        moto.call("events", "PutRule", rule).await;
+        let arn = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{}", moto.name);
+        let targets = json!({"Rule": moto.name, "Targets": [{"Id": "queue", "Arn": arn}]});
+        let put = moto.call("events", "PutTargets", targets).await;
+        assert_eq!(put["FailedEntryCount"], json!(0), "{put}");
         moto
     }
 
@@ -80,21 +90,27 @@ impl Moto {
         ])
     }
 
-    /// Writes a value, and sends the event that Secrets Manager would send.
+    /// Puts the event on the bus that Secrets Manager sends when a label moves to a version.
+    async fn put(&self, secret: &Value, label: &str) {
+        let detail =
+            json!({"name": secret["Name"], "labelUpdated": label, "versionId": "b".repeat(32)});
+        let entry = json!({
+            "Source": "aws.secretsmanager", "DetailType": "Secret Label Updated", "Resources": [secret["ARN"]],
+            "Detail": detail.to_string(), "Time": now().as_second(),
+        });
+        let put = self.call("events", "PutEvents", json!({"Entries": [entry]}));
+        let put = put.await;
+        assert_eq!(put["FailedEntryCount"], json!(0), "{put}");
+    }
+
+    /// Writes a value. Another label moves first, which the rule leaves out.
     async fn rotate(&self, secret: &Value, value: &str) {
         let arn = secret["ARN"].as_str().expect("an ARN");
         let body =
             json!({"SecretId": arn, "SecretString": value, "ClientRequestToken": "b".repeat(32)});
         self.call("secretsmanager", "PutSecretValue", body).await;
-        let event = json!({
-            "version": "0", "id": "7bf73129-1428-4cd3-a780-95db273d1602", "detail-type": "Secret Label Updated",
-            "source": "aws.secretsmanager", "account": ACCOUNT, "region": REGION, "resources": [arn],
-            "time": now(),
-            "detail": {"name": secret["Name"], "labelUpdated": "AWSCURRENT", "versionId": "b".repeat(32)},
-        });
-        let url = queue_url(&self.name);
-        let message = json!({"QueueUrl": url, "MessageBody": event.to_string()});
-        self.call("sqs", "SendMessage", message).await;
+        self.put(secret, "AWSPENDING").await;
+        self.put(secret, "AWSCURRENT").await;
     }
 }
 

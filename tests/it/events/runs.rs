@@ -351,3 +351,128 @@ async fn ten_thousand_events_of_one_key_are_one_sync() {
     assert!(queue.left().is_empty());
     world.end().await;
 }
+
+/// The job's own credentials end after the receive. The queue is asked again with new ones, and its message is acknowledged.
+#[tokio::test]
+async fn credentials_that_end_after_the_receive_are_renewed() {
+    let (mut world, queue) = rotated().await;
+    queue.send(&changed("db"));
+    let proxy = queue.behind(&mut world, 0).await;
+    let outcome = run(&world).await;
+    outcome.exits(0);
+    assert_eq!(summary(&outcome, "/acknowledged"), json!(1));
+    assert_eq!(proxy.faults(), 1);
+    assert!(queue.left().is_empty());
+    is_after(&world, "db", "password").await;
+    world.end().await;
+}
+
+/// The work stands, the message stays in the queue, and the report says what to look at.
+#[tokio::test]
+async fn credentials_that_stay_expired_keep_the_message() {
+    let (mut world, queue) = rotated().await;
+    queue.send(&changed("db"));
+    let proxy = queue.behind(&mut world, usize::MAX).await;
+    let outcome = run(&world).await;
+    outcome.exits(3);
+    assert!(!outcome.stderr.contains("nothing was changed"));
+    assert_eq!(summary(&outcome, "/notDisposed"), json!(1));
+    assert_eq!(proxy.faults(), 2, "the call is repeated once");
+    assert_eq!(queue.left().len(), 1);
+    is_after(&world, "db", "password").await;
+    let warnings = outcome.document()["warnings"].to_string();
+    assert!(warnings.contains("credentials-expired"), "{warnings}");
+    assert!(warnings.contains("check the session token"), "{warnings}");
+    world.end().await;
+}
+
+/// The queue has given one of two messages of a key to somebody else in the meantime. The other one is acknowledged.
+#[tokio::test]
+async fn stale_receipt_acknowledges_nothing_and_harms_nothing() {
+    let (world, queue) = rotated().await;
+    queue.send(&changed("db"));
+    queue.send(&changed("db"));
+    queue.rejects("receipt-1", "ReceiptHandleIsInvalid");
+    let outcome = run(&world).await;
+    outcome.exits(0);
+    assert_eq!(summary(&outcome, "/keys"), json!({"synced": 1}));
+    assert_eq!(summary(&outcome, "/acknowledged"), json!(1));
+    assert_eq!(summary(&outcome, "/notDisposed"), json!(1));
+    assert_eq!(queue.left().len(), 1);
+    world.end().await;
+}
+
+/// An answer with status 200 holds the error of one message. It would come in each run, so the exit code says it.
+#[tokio::test]
+async fn failed_entry_of_a_batch_is_no_acknowledgement() {
+    let (world, queue) = rotated().await;
+    queue.send(&changed("db"));
+    queue.send(&changed("api"));
+    queue.rejects("receipt-2", "InternalError");
+    let outcome = run(&world).await;
+    outcome.exits(3);
+    assert_eq!(summary(&outcome, "/keys"), json!({"synced": 2}));
+    assert_eq!(summary(&outcome, "/acknowledged"), json!(1));
+    assert_eq!(queue.left(), [changed("api").to_string()]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn queue_that_is_gone_is_an_error_before_anything_is_done() {
+    let (world, queue) = rotated().await;
+    queue.send(&changed("db"));
+    queue.is_gone();
+    let outcome = run(&world).await;
+    outcome.exits(4);
+    let stderr = &outcome.stderr;
+    assert!(stderr.contains("cannot look at the queue"), "{stderr}");
+    assert_ne!(world.secret("db", "password").await.as_deref(), Some(AFTER));
+    world.end().await;
+}
+
+/// Another ExternalSecret, in a namespace that may not be read, could use the key, too.
+#[tokio::test]
+async fn denied_namespace_keeps_the_message() {
+    let (world, queue) = rotated().await;
+    let other = format!("{}-other", world.namespace);
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": other}});
+    world.apply(namespace).await;
+    // The whole cluster may not be listed either, as with rights in single namespaces.
+    for namespace in [&*other, ""] {
+        let denied = Fault::forbidden().resource("externalsecrets");
+        world.embedded().inject(denied.namespace(namespace));
+    }
+    queue.send(&changed("db"));
+    queue.send(&changed("nobody-uses-it"));
+    let text = POLICY.replace("[NS]", "[NS, NS-other]");
+    let outcome = run_with(&world, &text, &[]).await;
+    outcome.exits(3);
+    assert_eq!(summary(&outcome, "/keys"), json!({"scope-incomplete": 2}));
+    assert_eq!(queue.left().len(), 2);
+    // What is known to use the key is synced all the same.
+    is_after(&world, "db", "password").await;
+    world.end().await;
+}
+
+/// The search of another ExternalSecret is no regular expression, so that nobody knows what it finds. It stops no other one.
+#[tokio::test]
+async fn bad_regexp_of_another_external_secret_stops_no_other() {
+    let (world, queue) = rotated().await;
+    world
+        .apply_yaml(
+            "apiVersion: external-secrets.io/VERSION\nkind: ExternalSecret\nmetadata: {name: bad, namespace: NS}\nspec:\n  \
+             refreshInterval: 1h\n  secretStoreRef: {name: NS-store, kind: SecretStore}\n  \
+             dataFrom: [{find: {name: {regexp: '('}}}]\n",
+        )
+        .await;
+    world.ready("bad", "SecretSyncedError").await;
+    queue.send(&changed("db"));
+    let outcome = run(&world).await;
+    outcome.exits(3);
+    is_after(&world, "db", "password").await;
+    let of = outcome.document()["keys"][0]["externalSecrets"].clone();
+    let name = |name: &str| format!("{}/{name}", world.namespace);
+    assert_eq!(of[name("db")], json!("synced"), "{of}");
+    assert_ne!(of[name("bad")], json!("synced"), "{of}");
+    world.end().await;
+}

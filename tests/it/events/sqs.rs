@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use serde_json::{Value as Json, json};
 
 use crate::{
-    providers::double::{Asked, Double, Reply},
+    providers::{
+        double::{Asked, Double, Reply},
+        proxy::{self, Fault, Proxy},
+    },
     support::{World, eventually},
 };
 
@@ -19,6 +22,9 @@ struct State {
     hidden: Vec<(String, u64)>,
     /// The operation that is carried out, but not answered.
     silent: Option<&'static str>,
+    /// A receipt that is not valid, with the error.
+    rejected: Option<(&'static str, &'static str)>,
+    is_gone: bool,
 }
 
 struct Message {
@@ -62,6 +68,22 @@ impl Queue {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic")
+    }
+
+    /// Lets all commands of the world use a proxy that rejects the credentials of the first acknowledgements, up to this one, counted
+    /// from 0.
+    pub(crate) async fn behind(&self, world: &mut World, last: usize) -> Proxy {
+        let script = move |asked: &proxy::Asked| {
+            if asked.operation != "AmazonSQS.DeleteMessageBatch" || asked.before > last {
+                return Fault::None;
+            }
+            let body = json!({"__type": "com.amazonaws.sqs#ExpiredToken", "message": "expired"});
+            let kind = ("content-type", "application/x-amz-json-1.0".to_owned());
+            Fault::Instead(403, vec![kind], body.to_string())
+        };
+        let proxy = Proxy::before(&self.double.url, Box::new(script)).await;
+        world.bin.set("AWS_ENDPOINT_URL", &proxy.url);
+        proxy
     }
 
     pub(crate) fn send(&self, body: &Json) {
@@ -115,6 +137,16 @@ impl Queue {
         .await;
     }
 
+    /// Lets nothing be done with this receipt. `receipt-1` is the first one that is given out.
+    pub(crate) fn rejects(&self, receipt: &'static str, error: &'static str) {
+        self.state().rejected = Some((receipt, error));
+    }
+
+    /// Deletes the queue.
+    pub(crate) fn is_gone(&self) {
+        self.state().is_gone = true;
+    }
+
     /// Makes all messages visible, as after the visibility timeout.
     pub(crate) fn expire(&self) {
         for message in &mut self.state().messages {
@@ -133,6 +165,10 @@ fn answer(state: &Mutex<State>, asked: &Asked, owner: Option<&str>) -> Reply {
     let operation = asked
         .header("x-amz-target")
         .trim_start_matches("AmazonSQS.");
+    if state.is_gone {
+        let error = json!({"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "gone"});
+        return Reply::json(400, &error);
+    }
     let answer = match operation {
         "GetQueueAttributes" => json!({"Attributes": {
             "ApproximateNumberOfMessages": state.messages.len().to_string(),
@@ -183,18 +219,20 @@ impl State {
         json!({"Messages": received})
     }
 
-    /// Does this for each entry of a batch.
+    /// Does this for each entry of a batch, unless its receipt is rejected.
     fn each(&mut self, body: &Json, change: impl Fn(&mut Self, &str, &Json)) -> Json {
         let entries = body["Entries"].as_array().expect("entries");
-        let mut done = Vec::new();
+        let (mut done, mut failed) = (Vec::new(), Vec::new());
         for entry in entries {
-            change(
-                self,
-                entry["ReceiptHandle"].as_str().expect("a receipt"),
-                entry,
-            );
-            done.push(json!({"Id": entry["Id"]}));
+            let receipt = entry["ReceiptHandle"].as_str().expect("a receipt");
+            let error = self.rejected.filter(|(rejected, _)| *rejected == receipt);
+            if let Some((_, code)) = error {
+                failed.push(json!({"Id": entry["Id"], "SenderFault": true, "Code": code}));
+            } else {
+                change(self, receipt, entry);
+                done.push(json!({"Id": entry["Id"]}));
+            }
         }
-        json!({"Successful": done, "Failed": []})
+        json!({"Successful": done, "Failed": failed})
     }
 }

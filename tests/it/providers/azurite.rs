@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, path::PathBuf, process::Stdio};
 use serde_json::Value as Json;
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
+use super::proxy::{Proxy, Script, Tls};
 use crate::support::optional_variable;
+
+/// The path of the storage account.
+const ACCOUNT: &str = "/devstoreaccount1";
 
 /// A queue and its poison queue. Their names are different in each test and each run.
 pub(crate) struct Azurite {
@@ -56,6 +60,26 @@ impl Azurite {
         ];
         let owned = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
         owned.into()
+    }
+
+    /// Starts a proxy in front of Azurite. Returns it with the job's environment that leads there.
+    pub(crate) async fn behind(&self, script: Box<Script>) -> (Proxy, BTreeMap<String, String>) {
+        let variable = |name: &str| optional_variable(name).expect("Azurite (tests/azurite/run)");
+        let tls = Tls::of(
+            &variable("SSL_CERT_FILE"),
+            &variable("ESO_SYNC_TEST_AZURITE_KEY"),
+        );
+        let server = self.endpoint.strip_suffix(ACCOUNT).expect("its account");
+        let proxy = Proxy::before_tls(server, tls, script).await;
+        let mut environment = self.environment();
+        let endpoint = format!("{}{ACCOUNT}", proxy.url);
+        environment.insert("AZURE_STORAGE_QUEUE_ENDPOINT".to_owned(), endpoint);
+        (proxy, environment)
+    }
+
+    /// The operation of a request to receive messages, as the proxy names it.
+    pub(crate) fn receiving(&self) -> String {
+        format!("GET {ACCOUNT}/{}/messages", self.name)
     }
 
     /// Sends a message as it is.

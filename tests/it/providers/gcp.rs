@@ -483,7 +483,7 @@ async fn refused_token_is_renewed_once() {
     let double = at_first(1, refused).await;
     assert_eq!(read_db(&double).await, ("value".to_owned(), 2));
     let double = at_first(usize::MAX, refused).await;
-    let said = "login-failed (AccessSecretVersion: UNAUTHENTICATED) (store)".to_owned();
+    let said = "credentials-expired (AccessSecretVersion: UNAUTHENTICATED, also with a new token: check that the service account and its key still exist, and the time of this machine) (store)".to_owned();
     assert_eq!(read_db(&double).await, (said, 2));
 }
 

@@ -243,6 +243,16 @@ async fn expired_token_is_renewed_once() {
     assert_eq!(tokens, 2);
 }
 
+/// There are no credentials that could expire.
+#[tokio::test]
+async fn server_that_requires_credentials_of_a_store_without_auth_is_a_failed_login() {
+    let sandbox = filled().await;
+    let other = Double::start(|_| Reply::json(401, &json!({"kind": "Status", "code": 401}))).await;
+    let settings = json!({"server": {"url": other.url}});
+    let provider = open(&sandbox, settings).await.ok().unwrap();
+    assert_eq!(answers(&*provider, &[secret("db")]).await, [unread::LOGIN]);
+}
+
 #[tokio::test]
 async fn rejected_token_loses_the_store() {
     let sandbox = filled().await;
@@ -264,7 +274,7 @@ async fn rejected_token_loses_the_store() {
         let Answered::Unread(lost) = answered else {
             panic!("{}", shown(answered));
         };
-        assert_eq!(lost.why.reason, unread::LOGIN);
+        assert_eq!(lost.why.reason, unread::CREDENTIALS_EXPIRED);
         assert!(lost.whole_store && !lost.why.detail.contains("planted"));
     }
     assert_eq!(read.len(), 100);

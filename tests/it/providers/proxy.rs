@@ -19,10 +19,18 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Notify,
     task::{JoinHandle, JoinSet},
     time::Instant,
+};
+use tokio_rustls::{
+    TlsAcceptor, TlsConnector,
+    rustls::{
+        ClientConfig, RootCertStore, ServerConfig,
+        pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+    },
 };
 
 #[derive(Clone)]
@@ -64,7 +72,22 @@ impl Asked {
 
     /// True for a request for credentials.
     pub(crate) fn is_login(&self) -> bool {
-        self.operation.starts_with("sts.") || self.operation.ends_with("/login")
+        self.operation.starts_with("sts.")
+            || self.operation.ends_with("/login")
+            || self.operation == "POST /token"
+    }
+
+    /// The path and the query.
+    pub(crate) fn path(&self) -> &str {
+        self.uri.path_and_query().map_or("", |path| path.as_str())
+    }
+
+    /// The value of a header, or an empty text.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
     }
 
     /// The body as JSON.
@@ -85,10 +108,66 @@ pub(crate) enum Fault {
     Halved,
     /// Half of the answer, then the connection is reset.
     Reset,
+    /// The server gets the request, and the connection is reset instead of its answer.
+    Lost,
+    /// The request goes to this path and query.
+    At(String),
     /// The answer is delayed beyond every timeout. The server gets no request.
     Late,
     /// The server answers, which is told, and the answer is delayed beyond every timeout.
     Kept(Arc<Notify>),
+}
+
+/// TLS on both sides, with one certificate, which the client trusts, too.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    shown: TlsAcceptor,
+    expected: TlsConnector,
+}
+
+impl Tls {
+    /// Reads a certificate for the address 127.0.0.1 and its key.
+    pub(crate) fn of(certificate: &str, key: &str) -> Self {
+        let certificate = CertificateDer::from_pem_file(certificate).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).expect("a certificate");
+        let expected = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let shown = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .expect("a certificate with its key");
+        Self {
+            shown: TlsAcceptor::from(Arc::new(shown)),
+            expected: TlsConnector::from(Arc::new(expected)),
+        }
+    }
+}
+
+/// The server behind the proxy.
+#[derive(Clone)]
+struct Upstream {
+    address: SocketAddr,
+    tls: Option<Tls>,
+}
+
+impl Upstream {
+    async fn send(&self, request: Request<Full<Bytes>>) -> Response<Bytes> {
+        let Some(tls) = &self.tls else {
+            return send(self.address, request).await;
+        };
+        let stream = TcpStream::connect(self.address).await.expect("a server");
+        let name = ServerName::IpAddress(self.address.ip().into());
+        let stream = tls.expected.connect(name, stream).await;
+        exchange(stream.expect("its certificate"), request).await
+    }
 }
 
 pub(crate) type Script = dyn Fn(&Asked) -> Fault + Send + Sync;
@@ -117,9 +196,32 @@ impl Drop for Proxy {
 impl Proxy {
     /// Starts the proxy in front of the server at this URL on loopback.
     pub(crate) async fn before(server: &str, script: Box<Script>) -> Self {
+        let server = Upstream {
+            address: address(server),
+            tls: None,
+        };
+        Self::start(server, script).await
+    }
+
+    /// Starts the proxy over TLS in front of the server at this URL on loopback.
+    pub(crate) async fn before_tls(server: &str, tls: Tls, script: Box<Script>) -> Self {
+        let address = server.strip_prefix("https://").expect("TLS");
+        let server = Upstream {
+            address: address.parse().expect("an address"),
+            tls: Some(tls),
+        };
+        Self::start(server, script).await
+    }
+
+    async fn start(server: Upstream, script: Box<Script>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let (server, script) = (address(server), Arc::from(script));
+        let scheme = if server.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let url = format!("{scheme}://{}", listener.local_addr().expect("an address"));
+        let script = Arc::from(script);
         let seen = Arc::default();
         let kept = Arc::clone(&seen);
         let serving = tokio::spawn(async move {
@@ -128,7 +230,18 @@ impl Proxy {
                 // An early end of the connection is a reset.
                 stream.set_zero_linger().expect("a socket");
                 let (script, kept) = (Arc::clone(&script), Arc::clone(&kept));
-                connections.spawn(connection(stream, server, script, kept));
+                let server = server.clone();
+                connections.spawn(async move {
+                    match server.tls.clone() {
+                        None => connection(stream, server, script, kept).await,
+                        Some(tls) => {
+                            // A client may close the connection at any time.
+                            if let Ok(stream) = tls.shown.accept(stream).await {
+                                connection(stream, server, script, kept).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Self { url, seen, serving }
@@ -185,13 +298,13 @@ pub(crate) fn address(url: &str) -> SocketAddr {
 }
 
 async fn connection(
-    stream: TcpStream,
-    server: SocketAddr,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    server: Upstream,
     script: Arc<Script>,
     seen: Arc<Mutex<Seen>>,
 ) {
     let service = service_fn(async |request| {
-        let mut asked = Asked::of(request).await?;
+        let mut asked = Asked::of(request).await.map_err(|_| Cut)?;
         let fault = {
             let mut seen = seen.lock().expect("no panic");
             let times = seen.times.entry(asked.operation.clone()).or_default();
@@ -202,7 +315,7 @@ async fn connection(
             seen.faults += usize::from(!matches!(fault, Fault::None));
             fault
         };
-        answer(server, asked, fault).await
+        answer(&server, asked, fault).await
     });
     let http = server::conn::http1::Builder::new();
     // A client may close the connection at any time, and faults reset it.
@@ -216,11 +329,7 @@ type Body = UnsyncBoxBody<Bytes, Cut>;
 #[error("the connection was cut")]
 struct Cut;
 
-async fn answer(
-    server: SocketAddr,
-    asked: Asked,
-    fault: Fault,
-) -> Result<Response<Body>, hyper::Error> {
+async fn answer(server: &Upstream, mut asked: Asked, fault: Fault) -> Result<Response<Body>, Cut> {
     let edit = match fault {
         Fault::Instead(status, headers, body) => {
             let mut response = Response::builder().status(status);
@@ -230,12 +339,21 @@ async fn answer(
             return Ok(response.body(whole(body.into())).expect("a response"));
         }
         Fault::Late => return std::future::pending().await,
-        Fault::None | Fault::Edited(_) | Fault::Halved | Fault::Reset | Fault::Kept(_) => fault,
+        Fault::At(path) => {
+            asked.uri = path.parse().expect("a path");
+            Fault::None
+        }
+        Fault::None
+        | Fault::Edited(_)
+        | Fault::Halved
+        | Fault::Reset
+        | Fault::Lost
+        | Fault::Kept(_) => fault,
     };
     let mut request = Request::builder().method(asked.method).uri(asked.uri);
     *request.headers_mut().expect("a request") = asked.headers;
     let request = request.body(Full::new(asked.body)).expect("a request");
-    let (mut head, body) = send(server, request).await.into_parts();
+    let (mut head, body) = server.send(request).await.into_parts();
     head.headers.remove(header::CONNECTION);
     let half = body.slice(..body.len() / 2);
     let body = match edit {
@@ -246,11 +364,12 @@ async fn answer(
         }
         Fault::Halved => whole(half),
         Fault::Reset => return Ok(Response::from_parts(head, cut_after(half))),
+        Fault::Lost => return Err(Cut),
         Fault::Kept(answered) => {
             answered.notify_one();
             return std::future::pending().await;
         }
-        Fault::None | Fault::Instead(..) | Fault::Late => whole(body),
+        Fault::None | Fault::Instead(..) | Fault::Late | Fault::At(_) => whole(body),
     };
     head.headers.remove(header::CONTENT_LENGTH);
     Ok(Response::from_parts(head, body))
@@ -274,6 +393,13 @@ fn cut_after(sent: Bytes) -> Body {
 
 pub(crate) async fn send(server: SocketAddr, request: Request<Full<Bytes>>) -> Response<Bytes> {
     let stream = TcpStream::connect(server).await.expect("a server");
+    exchange(stream, request).await
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: Request<Full<Bytes>>,
+) -> Response<Bytes> {
     let http = client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = http.expect("a connection");
     let connection = tokio::spawn(connection);

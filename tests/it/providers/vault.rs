@@ -3,7 +3,7 @@
 mod faults;
 mod login;
 mod operator;
-mod server;
+pub(super) mod server;
 
 use eso_model::{
     StoreKey,

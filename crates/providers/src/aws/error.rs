@@ -177,7 +177,9 @@ impl AwsError {
             return Unread::certificate(problem, said);
         }
         match self.kind {
-            Kind::Call(ErrorClass::Expired) => Unread::store(unread::CREDENTIALS_EXPIRED, said),
+            Kind::Call(class @ ErrorClass::Expired) => class.unread(format!(
+                "{said}, also with new credentials: check the session token that the login uses, and the time of this machine"
+            )),
             Kind::Call(class) => class.unread(said),
             Kind::Login if self.code.rsplit(' ').next().is_some_and(is_expired) => {
                 Unread::store(unread::CREDENTIALS_EXPIRED, said)

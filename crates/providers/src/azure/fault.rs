@@ -123,8 +123,9 @@ impl Fault {
         };
         match (status, code) {
             (401, _) => {
-                let detail = "Key Vault rejects the tokens of this identity";
-                Self::new(ErrorClass::Expired, Unread::store(unread::LOGIN, detail))
+                let detail = "Key Vault rejects the tokens of this identity, also a new one: check that the identity still exists, and that its tenant is that of the vault";
+                let unread = Unread::store(unread::CREDENTIALS_EXPIRED, detail);
+                Self::new(ErrorClass::Expired, unread)
             }
             (429, _) => {
                 let detail = "Key Vault still answers 429 after several attempts";

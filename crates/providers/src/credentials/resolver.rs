@@ -3,7 +3,7 @@
 //! References of a SecretStore always stay in its own namespace. References of a ClusterSecretStore without a namespace use the
 //! ExternalSecret's namespace. Names come from tenants, so only valid Kubernetes names become part of a path.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cluster::{ApiError, Cluster, ErrorKind, Path, names::is_name, wire};
@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 use crate::{Unread, unread};
 
 /// The shortest token lifetime that Kubernetes allows.
-const TOKEN_SECONDS: u32 = 600;
+pub(crate) const TOKEN_LIFETIME: Duration = Duration::from_mins(10);
 
 /// Resolves the references of a store's `auth`.
 #[derive(Clone)]
@@ -64,7 +64,7 @@ impl Resolver {
         let wanted = json!({
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
-            "spec": {"audiences": all, "expirationSeconds": TOKEN_SECONDS},
+            "spec": {"audiences": all, "expirationSeconds": TOKEN_LIFETIME.as_secs()},
         });
         let path = object.path().named("token");
         let answer: Result<wire::TokenRequest, ApiError> =

@@ -55,7 +55,7 @@ pub(crate) enum ErrorClass {
     Misdirected,
     /// There is no connection. Nothing was sent.
     Unreachable,
-    /// The provider rejected the credentials. Nothing was done.
+    /// The provider rejected the credentials. Nothing was done. After the last attempt, it also rejected new ones.
     Expired,
     /// Access is denied: a permission is missing, or the credentials expired. Nothing was done.
     Refused,
@@ -69,7 +69,7 @@ impl ErrorClass {
             Self::Throttled(_) => Unread::secret(unread::THROTTLED, detail),
             Self::Failed(_) | Self::Misdirected => Unread::secret(unread::UNAVAILABLE, detail),
             Self::Unreachable => Unread::store(unread::UNAVAILABLE, detail),
-            Self::Expired => Unread::store(unread::LOGIN, detail),
+            Self::Expired => Unread::store(unread::CREDENTIALS_EXPIRED, detail),
             Self::Refused => Unread::secret(unread::DENIED, detail),
             Self::Final | Self::Unusable => Unread::secret(unread::UNREADABLE, detail),
         }

@@ -249,6 +249,25 @@ async fn failed_login_is_not_retried() {
     assert_eq!((engine.service().made(), limiter.calls()), (2, 1));
 }
 
+/// A login that worked before and now fails says that the credentials have expired. A first one that fails does not.
+#[tokio::test(start_paused = true)]
+async fn failed_renewal_is_reported_as_expired_credentials() {
+    let said = |result| match result {
+        Err(Failure::Unread(Unread { why, .. })) => why.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let limiter = limiter();
+    let engine = connected(Double::new(1)).await;
+    let (result, _) = called(&engine, &limiter, READ, &[ErrorClass::Expired]).await;
+    assert_eq!(
+        said(result),
+        "credentials-expired (the credentials cannot be renewed: no more logins)"
+    );
+    let engine = Engine::new(Double::new(0));
+    let (result, _) = called(&engine, &limiter, READ, &[]).await;
+    assert_eq!(said(result), "login-failed (no more logins)");
+}
+
 #[tokio::test(start_paused = true)]
 async fn concurrent_calls_share_one_renewal() {
     let (engine, limiter) = (connected(Double::new(9)).await, limiter());

@@ -2,19 +2,13 @@
 
 use cluster::cause::{self, Certificate};
 use eso_model::expected::Failure;
-use google_cloud_gax::error::{
-    Error,
-    rpc::{Code, StatusDetails},
-};
+use google_cloud_gax::error::{Error, rpc::Code};
 
 use crate::{
     Answered, Unread,
     engine::{ErrorClass, Request, retry_after},
     unread,
 };
-
-/// The reason in an `ErrorInfo` for an expired token.
-const EXPIRED: &str = "ACCESS_TOKEN_EXPIRED";
 
 /// A classified error of Google.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +18,6 @@ pub(super) struct GcpError {
     pub(super) kind: Kind,
     /// The problem with the server's certificate, if that is the reason.
     certificate: Option<Certificate>,
-    /// True if Google says that the token has expired.
-    expired: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,13 +62,7 @@ impl GcpError {
         }
         let status = error.http_status_code();
         if let Some(said) = error.status() {
-            let expired = said.details.iter().any(
-                |detail| matches!(detail, StatusDetails::ErrorInfo(info) if info.reason == EXPIRED),
-            );
-            return Self {
-                expired,
-                ..Self::said(said.code, &said.message, status)
-            };
+            return Self::said(said.code, &said.message, status);
         }
         match status {
             Some(status) => Self::new(format!("HTTP {status}"), of_status(status)),
@@ -132,7 +118,6 @@ impl GcpError {
             code: code.into(),
             kind,
             certificate: None,
-            expired: false,
         }
     }
 
@@ -170,9 +155,9 @@ impl GcpError {
             return Unread::certificate(problem, said);
         }
         match self.kind {
-            Kind::Call(ErrorClass::Expired) if self.expired => {
-                Unread::store(unread::CREDENTIALS_EXPIRED, said)
-            }
+            Kind::Call(class @ ErrorClass::Expired) => class.unread(format!(
+                "{said}, also with a new token: check that the service account and its key still exist, and the time of this machine"
+            )),
             Kind::Call(class) => class.unread(said),
             Kind::Login => Unread::store(unread::LOGIN, said),
             Kind::Denied => Unread::secret(unread::DENIED, said).lacking(format!(

@@ -1,13 +1,17 @@
 //! The connection to a Kubernetes store's API server.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use cluster::{
     Address, ApiError, Cluster, ErrorKind, Repeat, Target,
     remote::{self, Login},
 };
+use tokio::time::Instant;
 
 use crate::{
     Identity, Resolver, StoreSettings, Unread,
+    credentials::TOKEN_LIFETIME,
     engine::{ErrorClass, Request, Service},
     trust::Origin,
     unread,
@@ -67,22 +71,42 @@ impl Server {
     }
 }
 
-fn not_accepted() -> Unread {
-    Unread::store(unread::LOGIN, "the API server rejects the credentials")
+/// A connection, and when its token must be replaced.
+#[derive(Clone)]
+pub(super) struct Session {
+    pub(super) cluster: Cluster,
+    renew: Option<Instant>,
+}
+
+impl Session {
+    /// A connection with this lifetime of its token, which is replaced after 4/5 of it.
+    fn new(cluster: Cluster, lifetime: Option<Duration>) -> Self {
+        Self {
+            cluster,
+            renew: lifetime.and_then(|it| Instant::now().checked_add(it / 5 * 4)),
+        }
+    }
 }
 
 #[async_trait]
 impl Service for Server {
-    type Client = Cluster;
+    type Client = Session;
     type Error = ApiError;
 
-    async fn connect(&self, refused: Option<&Cluster>) -> Result<Cluster, Unread> {
+    async fn connect(&self, refused: Option<&Session>) -> Result<Session, Unread> {
         match (&self.credentials, refused) {
-            (Some(credentials), _) => Ok(credentials.connect(&self.own).await?.once()),
-            (None, None) => Ok(self.own.once()),
+            (Some(credentials), _) => credentials.connect(&self.own).await,
+            (None, None) => Ok(Session::new(self.own.once(), None)),
             // There are no other credentials to try.
-            (None, Some(_)) => Err(not_accepted()),
+            (None, Some(_)) => Err(Unread::store(
+                unread::CREDENTIALS_EXPIRED,
+                "the API server rejects the job's own credentials",
+            )),
         }
+    }
+
+    fn expires_soon(&self, session: &Session) -> bool {
+        session.renew.is_some_and(|at| at <= Instant::now())
     }
 
     fn class(&self, error: &ApiError) -> ErrorClass {
@@ -116,7 +140,14 @@ impl Service for Server {
                 };
                 Unread::secret(unread::DENIED, "the API server denies the read").lacking(right)
             }
-            ErrorKind::Unauthenticated => not_accepted(),
+            ErrorKind::Unauthenticated if self.is_anonymous() => Unread::store(
+                unread::LOGIN,
+                "the API server requires credentials, and the store has no `auth`",
+            ),
+            ErrorKind::Unauthenticated => Unread::store(
+                unread::CREDENTIALS_EXPIRED,
+                "the API server rejects the credentials, also after they were fetched again: check that the token or certificate of the store is still valid there",
+            ),
             ErrorKind::TooLarge => Unread::value_too_large(),
             ErrorKind::Over => Unread::too_much_data(),
             ErrorKind::Unavailable if let Some(problem) = error.certificate => {
@@ -137,8 +168,15 @@ impl Service for Server {
     }
 }
 
+impl Server {
+    fn is_anonymous(&self) -> bool {
+        let credentials = self.credentials.as_ref();
+        credentials.is_some_and(|it| it.store.at("/auth").is_null())
+    }
+}
+
 impl Credentials {
-    async fn connect(&self, own: &Cluster) -> Result<Cluster, Unread> {
+    async fn connect(&self, own: &Cluster) -> Result<Session, Unread> {
         if !self.store.at("/authRef").is_null() {
             return Err(Unread::store(
                 unread::UNSUPPORTED,
@@ -152,12 +190,16 @@ impl Credentials {
         } else {
             Some(self.server(address, &login).await?)
         };
-        own.with_login(login, server).map_err(|error| {
+        // The lifetime of another token is not known.
+        let is_requested = !self.store.at("/auth/serviceAccount").is_null();
+        let connected = own.with_login(login, server).map_err(|error| {
             Unread::store(
                 unread::LOGIN,
                 format!("cannot connect to the API server: {error}"),
             )
-        })
+        })?;
+        let lifetime = is_requested.then_some(TOKEN_LIFETIME);
+        Ok(Session::new(connected.once(), lifetime))
     }
 
     async fn login(&self) -> Result<Login, Unread> {
@@ -229,4 +271,34 @@ fn is_own(address: &str, own: &Cluster) -> bool {
         .chain([own.server.expose()])
         .filter_map(|text| text.parse::<Origin>().ok())
         .any(|known| known == origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster::connect::connect_plain;
+    use pace::rate::Rate;
+    use serde_json::json;
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// Kubernetes gives tokens for ten minutes. Of any other credentials the lifetime is not known.
+    #[tokio::test(start_paused = true)]
+    async fn requested_token_is_renewed_before_it_expires() {
+        let rate = Rate::per_second(1000.0).unwrap();
+        let own = connect_plain("http://127.0.0.1:1", cluster::Access::ReadOnly, rate).unwrap();
+        let settings = json!({});
+        let key = eso_model::StoreKey::Cluster {
+            name: "other".to_owned(),
+        };
+        let store = StoreSettings::new(key.clone(), "kubernetes", settings);
+        let resolver = Resolver::new(own.clone(), key, "team-a");
+        let server = Server::of(&store, Identity::Store(&resolver), &own, "default");
+        let server = server.ok().unwrap();
+        let requested = Session::new(own.clone(), Some(TOKEN_LIFETIME));
+        let other = Session::new(own, None);
+        assert!(!server.expires_soon(&requested));
+        advance(TOKEN_LIFETIME / 5 * 4).await;
+        assert!(server.expires_soon(&requested) && !server.expires_soon(&other));
+    }
 }

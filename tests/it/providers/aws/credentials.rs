@@ -132,7 +132,9 @@ async fn endless_expiry_is_reported_as_expired_credentials() {
     let limiter = limiter();
     assert_eq!(
         read(&*provider, &[secret("db")], &limiter).await,
-        ["credentials-expired (GetSecretValue: ExpiredTokenException) (store)"]
+        [
+            "credentials-expired (GetSecretValue: ExpiredTokenException, also with new credentials: check the session token that the login uses, and the time of this machine) (store)"
+        ]
     );
     assert_eq!(limiter.calls(), 2);
 }

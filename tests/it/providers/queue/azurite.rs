@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use providers::{
     Ambient, connect_queue,
@@ -7,13 +7,30 @@ use providers::{
 };
 
 use super::{HIDDEN, acknowledged, all, bodies, hidden};
-use crate::{providers::azurite::Azurite, support::eventually};
+use crate::{
+    providers::{
+        azurite::Azurite,
+        proxy::{Fault, first, page},
+    },
+    support::eventually,
+};
+
+/// Makes a fault.
+type Faulty = fn() -> Fault;
 
 const OWNER: &str = "0d9f7a66-0000-4000-8000-123456789abc";
 
 async fn connected(azurite: &Azurite, poison: Option<&str>) -> Box<dyn Queue> {
+    connected_by(azurite, poison, azurite.environment()).await
+}
+
+async fn connected_by(
+    azurite: &Azurite,
+    poison: Option<&str>,
+    environment: BTreeMap<String, String>,
+) -> Box<dyn Queue> {
     let ambient = Ambient {
-        environment: azurite.environment(),
+        environment,
         ..Ambient::default()
     };
     let mut address: Address = azurite.url().parse().expect("an address");
@@ -132,4 +149,41 @@ async fn missing_queue_in_azurite_is_an_error() {
     let receipts: Vec<&Receipt> = received.iter().map(|it| &it.receipt).collect();
     let lost = queue.acknowledge(&receipts).await;
     assert!(matches!(lost[..], [Err(NotDone::Failed(_))]), "{lost:?}");
+}
+
+/// The last attempt may have been done: hiding it again needs the new receipt, which was lost, and so the message is delivered again.
+#[tokio::test]
+#[ignore = "needs Azurite (tests/azurite/run)"]
+async fn calls_in_azurite_are_repeated_after_faults() {
+    let faults: [(Faulty, Result<(), NotDone>); 4] = [
+        (|| page(503, None), Ok(())),
+        (|| page(429, Some("0")), Ok(())),
+        (|| Fault::Reset, Ok(())),
+        (|| Fault::Lost, Err(NotDone::ReceiptExpired)),
+    ];
+    for (fault, hidden_again) in faults {
+        let azurite = Azurite::created(Some(OWNER)).await;
+        azurite.send("m").await;
+        let (proxy, environment) = azurite.behind(first(1, fault)).await;
+        let queue = connected_by(&azurite, None, environment).await;
+        let state = queue.look().await.expect("a state");
+        assert_eq!(state.owner.as_deref(), Some(OWNER));
+        // What a lost answer contained is visible again after some seconds.
+        let mut received = eventually("it is received", async || {
+            let some = queue.receive(10, Duration::from_secs(3), Duration::ZERO);
+            let some = some.await.expect("an answer");
+            (!some.is_empty()).then_some(some)
+        })
+        .await;
+        let done = hidden(&*queue, &mut received, Duration::ZERO).await;
+        assert_eq!(done, [hidden_again]);
+        let received = eventually("it is delivered again", async || {
+            let some = all(&*queue, HIDDEN).await;
+            (!some.is_empty()).then_some(some)
+        })
+        .await;
+        assert_eq!(acknowledged(&*queue, &received).await, [Ok(())]);
+        assert_eq!(azurite.count(&azurite.name).await, 0);
+        assert!(proxy.faults() >= 3);
+    }
 }

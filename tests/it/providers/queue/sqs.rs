@@ -193,3 +193,51 @@ async fn calls_in_aws_queues_are_repeated_after_faults() {
         assert!(proxy.faults() > 0);
     }
 }
+
+/// The messages of a group are delivered one after the other; eso-sync does not depend on their order.
+#[tokio::test]
+#[ignore = "needs moto (tests/cluster/run)"]
+async fn fifo_queues_in_aws_queues_are_received_and_acknowledged() {
+    let mut sqs = Sqs::created(100).await;
+    sqs.name = format!("{}.fifo", sqs.name);
+    let body = json!({
+        "QueueName": sqs.name, "tags": {"eso-sync-cluster": OWNER},
+        "Attributes": {"FifoQueue": "true", "ContentBasedDeduplication": "true"},
+    });
+    sqs.call("CreateQueue", body).await;
+    for (body, group) in [("a1", "a"), ("a2", "a"), ("b1", "b")] {
+        let body =
+            json!({"QueueUrl": sqs.queue_url(), "MessageBody": body, "MessageGroupId": group});
+        sqs.call("SendMessage", body).await;
+    }
+    let queue = sqs.connected().await;
+    assert_eq!(queue.look().await.expect("a state").backlog, Some(3));
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        let mut received = all(&*queue, HIDDEN).await;
+        assert!(!received.is_empty(), "{seen:?}");
+        seen.extend(bodies(&received));
+        let done = hidden(&*queue, &mut received, HIDDEN).await;
+        assert!(done.iter().all(Result::is_ok), "{done:?}");
+        let done = acknowledged(&*queue, &received).await;
+        assert!(done.iter().all(Result::is_ok), "{done:?}");
+    }
+    seen.sort();
+    assert_eq!(seen, ["a1", "a2", "b1"]);
+    assert_eq!(queue.look().await.expect("a state").backlog, Some(0));
+}
+
+#[tokio::test]
+#[ignore = "needs moto (tests/cluster/run)"]
+async fn missing_queue_in_aws_queues_is_an_error() {
+    let sqs = Sqs::created(100).await;
+    sqs.send(1).await;
+    let queue = sqs.connected().await;
+    let received = all(&*queue, HIDDEN).await;
+    sqs.call("DeleteQueue", json!({"QueueUrl": sqs.queue_url()}))
+        .await;
+    assert!(queue.look().await.is_err());
+    assert!(queue.receive(1, HIDDEN, Duration::ZERO).await.is_err());
+    let done = acknowledged(&*queue, &received).await;
+    assert!(matches!(done[..], [Err(_)]), "{done:?}");
+}

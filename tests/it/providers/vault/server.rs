@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use crate::support::{eventually, optional_variable};
 
 /// A namespace of the server, with KV version 2 at `secret/`.
-pub(super) struct Server {
-    pub(super) url: String,
+pub(in crate::providers) struct Server {
+    pub(in crate::providers) url: String,
     /// The root token of the namespace.
-    pub(super) token: String,
-    pub(super) namespace: String,
+    pub(in crate::providers) token: String,
+    pub(in crate::providers) namespace: String,
     http: reqwest::Client,
 }
 
@@ -20,7 +20,7 @@ impl Server {
         clippy::print_stderr,
         reason = "the message is for the reader of the test output"
     )]
-    pub(super) async fn start() -> Option<Self> {
+    pub(in crate::providers) async fn start() -> Option<Self> {
         let (Some(url), Some(token)) = (
             optional_variable("ESO_SYNC_TEST_VAULT"),
             optional_variable("ESO_SYNC_TEST_VAULT_TOKEN"),
@@ -95,7 +95,7 @@ impl Server {
             .await
     }
 
-    pub(super) async fn write(&self, path: &str, body: &str) -> Value {
+    pub(in crate::providers) async fn write(&self, path: &str, body: &str) -> Value {
         self.send("POST", path, body).await
     }
 
@@ -139,7 +139,7 @@ impl Server {
     }
 
     /// Creates an `AppRole` whose tokens have this lifetime. Returns its id and secret.
-    pub(super) async fn app_role(&self, life: &str) -> (String, String) {
+    pub(in crate::providers) async fn app_role(&self, life: &str) -> (String, String) {
         self.auth("approle").await;
         let role = json!({"token_ttl": life, "token_policies": ["reader"]}).to_string();
         self.write("auth/approle/role/job", &role).await;
@@ -211,7 +211,7 @@ impl Server {
     }
 
     /// Deletes everything that the test created.
-    pub(super) async fn end(self) {
+    pub(in crate::providers) async fn end(self) {
         let quota = format!("sys/quotas/rate-limit/{}", self.namespace);
         self.root("DELETE", &quota, "").await;
         let namespace = format!("sys/namespaces/{}", self.namespace);

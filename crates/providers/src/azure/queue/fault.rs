@@ -96,8 +96,9 @@ impl QueueFault {
         };
         match (status, code) {
             (401, _) | (403, Some("AuthenticationFailed" | "InvalidAuthenticationInfo")) => {
-                let detail = "Azure Storage rejects the tokens of this identity";
-                Self::new(ErrorClass::Expired, Unread::store(unread::LOGIN, detail))
+                let detail = "Azure Storage rejects the tokens of this identity, also a new one: check that the identity still exists, and that its tenant is that of the storage account";
+                let unread = Unread::store(unread::CREDENTIALS_EXPIRED, detail);
+                Self::new(ErrorClass::Expired, unread)
             }
             (403, Some("AuthorizationFailure" | "PublicAccessNotPermitted")) => {
                 let detail = format!("{answered}: its network rules do not allow this address");

@@ -31,9 +31,44 @@ async fn rejected_token_is_renewed_once() {
     let refused = unread_of(&vault).await;
     assert_eq!(
         refused.why.to_string(),
-        "login-failed (Key Vault rejects the tokens of this identity)"
+        "credentials-expired (Key Vault rejects the tokens of this identity, also a new one: check that the identity still exists, and that its tenant is that of the vault)"
     );
     assert!(refused.whole_store);
+    assert_eq!(service.logins().len(), 3);
+}
+
+/// The first login worked.
+#[tokio::test]
+async fn token_that_cannot_be_renewed_is_reported_as_expired_credentials() {
+    let service = Service::start().await;
+    service.change(|state| state.set("db", "v"));
+    let vault = vault(&service).await;
+    assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
+    service.change(|state| {
+        state.end_tokens();
+        state.secret_is_valid = false;
+    });
+    let refused = unread_of(&vault).await;
+    assert_eq!(
+        refused.why.to_string(),
+        "credentials-expired (the credentials cannot be renewed: the login was answered with 401 (AADSTS7000215: the client's secret is wrong))"
+    );
+    assert!(refused.whole_store);
+    assert_eq!(service.logins().len(), 2);
+}
+
+#[tokio::test]
+async fn token_is_renewed_before_it_expires() {
+    let service = Service::start().await;
+    service.change(|state| {
+        state.set("db", "v");
+        // Each of them has less than the five minutes left that a call may take.
+        state.lifetime = 299;
+    });
+    let vault = vault(&service).await;
+    for _ in 0..3 {
+        assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
+    }
     assert_eq!(service.logins().len(), 3);
 }
 

@@ -39,6 +39,10 @@ pub(super) struct State {
     pub(super) page: usize,
     /// True if every token is rejected.
     pub(super) takes_no_token: bool,
+    /// False if the client's secret is rejected.
+    pub(super) secret_is_valid: bool,
+    /// The lifetime of tokens in seconds.
+    pub(super) lifetime: u32,
     /// The resource that tokens must be for.
     pub(super) resource: String,
     /// The host of the next page, if it is not the vault.
@@ -175,6 +179,8 @@ impl Service {
         let pem = certificate.authority.clone();
         let state = Arc::new(Mutex::new(State {
             page: 25,
+            secret_is_valid: true,
+            lifetime: 3599,
             resource: "https://vault.azure.net".to_owned(),
             ..State::default()
         }));
@@ -265,16 +271,16 @@ fn log_in(state: &mut State, tenant: &str, wanted: bool, call: &Call) -> Reply {
     }
     let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
     match (call.form("client_secret"), call.form("client_assertion")) {
-        (Some(secret), None) if secret == "s3cret" => {}
+        (Some(secret), None) if state.secret_is_valid && secret == "s3cret" => {}
         (Some(_), None) => return refused(401, 7_000_215, "invalid_client"),
         (None, Some(token)) if is_token(&token) && form("client_assertion_type") == kind => {}
         (None, Some(_)) => return refused(400, 700_213, "invalid_client"),
         _ => return refused(400, 900_144, "invalid_request"),
     }
-    let token = state.token();
+    let (token, lifetime) = (state.token(), state.lifetime);
     Reply::new(
         200,
-        json!({"token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": token}),
+        json!({"token_type": "Bearer", "expires_in": lifetime, "ext_expires_in": lifetime, "access_token": token}),
     )
 }
 
