@@ -222,11 +222,7 @@ impl Job<'_> {
             namespace: self.namespace,
             environment: self.environment,
         };
-        let marks = match &self.publish.key {
-            Some(from) => keys.marks(from).await?,
-            // Without a key, a mark is good for this run only.
-            None => MarkKey::from_bytes(*random()?),
-        };
+        let marks = self.marks(&keys).await?;
         let connector = Connector {
             cluster: self.cluster,
             sandbox: self.sandbox,
@@ -278,6 +274,15 @@ impl Job<'_> {
             run_key,
             plan,
         })
+    }
+
+    /// The key of the marks.
+    async fn marks(&self, keys: &Keys<'_>) -> Result<MarkKey, Fault> {
+        match &self.publish.key {
+            Some(from) => keys.marks(from).await,
+            // Without a key, a mark is good for this run only.
+            None => Ok(MarkKey::from_bytes(*random()?)),
+        }
     }
 
     /// Reads one item. What fails is a fault of the item.

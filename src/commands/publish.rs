@@ -38,9 +38,9 @@ pub(super) async fn publish(session: &Session, args: PublishArgs) -> Result<Exit
         return Ok(Exit::Done);
     }
     match &args.command {
-        None => write(session, &args).await,
+        None => Box::pin(write(session, &args)).await,
         Some(PublishCommand::List(what)) => list(session, what),
-        Some(PublishCommand::Status(args)) => status(session, args).await,
+        Some(PublishCommand::Status(args)) => Box::pin(status(session, args)).await,
     }
 }
 

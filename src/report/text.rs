@@ -417,6 +417,13 @@ fn totals(document: &Document) -> String {
     }
     text.push_str(&reads(document));
     text.push('\n');
+    text.push_str(&ends(summary));
+    text
+}
+
+/// Why not everything was done.
+fn ends(summary: &Summary) -> String {
+    let mut text = String::new();
     if summary.refused.is_some() {
         // The first line may be far above by now.
         let allowing = summary.allowing.as_deref().map(line);
