@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # One static binary on an empty base: no shell, no package manager, no user database. Only the binary and its list of
 # certificate authorities ever need updates.
 #
@@ -6,9 +5,12 @@
 #
 # glibc, linked statically, instead of musl: its allocator is fast with several threads, it resolves names like the other
 # programs in the cluster, and the toolchain that runs the tests also builds the image. (For musl, use a rust:alpine base and
-# remove RUSTFLAGS.) If you publish the image, pin the base by digest: --build-arg RUST=rust@sha256:…
+# remove RUSTFLAGS.)
+#
+# Bases are pinned by the digest of their index, which covers all architectures: a tag can be moved. For a newer base, change the tag
+# and the digest together: docker buildx imagetools inspect TAG --format '{{.Manifest.Digest}}'
 
-ARG RUST=rust:1.95-slim-bookworm
+ARG RUST=rust:1.95-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082
 
 FROM ${RUST} AS build
 WORKDIR /src
