@@ -1,14 +1,20 @@
-# syntax=docker/dockerfile:1
 # One static binary on an empty base: no shell, no package manager, no user database. Only the binary and its list of
 # certificate authorities ever need updates.
 #
 #   docker build -t eso-sync:0.1.0 .
+#   docker build -t eso-sync:0.1.0-tools --target tools .     with git, ssh, kustomize and sops, for `publish`
 #
 # glibc, linked statically, instead of musl: its allocator is fast with several threads, it resolves names like the other
 # programs in the cluster, and the toolchain that runs the tests also builds the image. (For musl, use a rust:alpine base and
-# remove RUSTFLAGS.) If you publish the image, pin the base by digest: --build-arg RUST=rust@sha256:…
+# remove RUSTFLAGS.)
+#
+# Bases are pinned by the digest of their index, which covers all architectures: a tag can be moved. For a newer base, change the tag
+# and the digest together: docker buildx imagetools inspect TAG --format '{{.Manifest.Digest}}'
 
-ARG RUST=rust:1.95-slim-bookworm
+ARG RUST=rust:1.95-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082
+ARG GO=golang:1.26.8-bookworm@sha256:a688600ca24f8a4d3ca77f95b0dd40704a9fc787c826660eb7ba0b641b8b175d
+ARG BINARY=build
+ARG DEBIAN=debian:bookworm-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171
 
 FROM ${RUST} AS build
 WORKDIR /src
@@ -21,15 +27,44 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     find src crates -name '*.rs' -exec touch {} + && \
     target=$(rustc --print host-tuple) && \
     RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile dist --bin eso-sync --target "$target" && \
-    mkdir /out && cp "target/$target/dist/eso-sync" /out/
+    cp "target/$target/dist/eso-sync" /usr/local/bin/
 
+# The programs of `--kustomize-program` and `--sops-program`. Go verifies the sources with its checksum database.
+FROM ${GO} AS programs
+ARG KUSTOMIZE=v5.8.1
+ARG SOPS=v3.11.0
+RUN --mount=type=cache,target=/go/pkg/mod,sharing=locked \
+    --mount=type=cache,target=/go/build,sharing=locked \
+    export GOBIN=/out GOCACHE=/go/build CGO_ENABLED=0 GOFLAGS=-trimpath && \
+    go install -ldflags=-s "sigs.k8s.io/kustomize/kustomize/v5@$KUSTOMIZE" && \
+    go install -ldflags=-s "github.com/getsops/sops/v3/cmd/sops@$SOPS"
+
+# The stage that builds the binary, or an image that has it.
+FROM ${BINARY} AS binary
+
+# For sources over SSH, and for kustomizations and SOPS files that eso-sync itself does not read.
+FROM ${DEBIAN} AS tools
+LABEL org.opencontainers.image.title="eso-sync-tools" \
+      org.opencontainers.image.description="eso-sync with git, ssh, kustomize and sops" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0"
+# `ssh` needs an entry for its user.
+RUN apt-get update && \
+    apt-get install -y --no-install-recommends ca-certificates git openssh-client && \
+    rm -rf /var/lib/apt/lists/* && \
+    echo 'eso-sync:x:65532:65532::/nonexistent:/usr/sbin/nologin' >> /etc/passwd
+COPY --from=programs /out/kustomize /out/sops /usr/local/bin/
+COPY --from=binary /usr/local/bin/eso-sync /usr/local/bin/
+USER 65532:65532
+ENTRYPOINT ["/usr/local/bin/eso-sync"]
+
+# The last target is the default.
 FROM scratch
 LABEL org.opencontainers.image.title="eso-sync" \
       org.opencontainers.image.description="Force-syncs ExternalSecrets and proves that each sync happened" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"
 # For TLS to providers, and to API servers with a public certificate.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
-COPY --from=build /out/eso-sync /usr/local/bin/
+COPY --from=build /usr/local/bin/eso-sync /usr/local/bin/
 # A number, because `runAsNonRoot` cannot look up names: the image has no user database.
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/eso-sync"]

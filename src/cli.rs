@@ -700,6 +700,12 @@ pub struct PublishWhat {
     /// With --from-smc: age identities and armoured PGP private keys: `secret:NAME`, `file:PATH` or `env:NAME` (repeatable)
     #[arg(long, value_name = "KEY", requires = "from_smc", default_value = from_smc::SOPS_KEY, help_heading = SMC)]
     pub sops_key: Vec<String>,
+    /// Build kustomizations with this program, `kustomize` or `kubectl`, instead of the built-in subset. It gets no network and no plugins
+    #[arg(long, value_name = "PATH", value_parser = path(), help_heading = CEILINGS)]
+    pub kustomize_program: Option<PathBuf>,
+    /// Decrypt SOPS files with this program, `sops`, instead of the built-in reader. It gets the private keys of the item, and no network
+    #[arg(long, value_name = "PATH", value_parser = path(), help_heading = CEILINGS)]
+    pub sops_program: Option<PathBuf>,
     /// Only this item (repeatable)
     #[arg(long, value_name = "ITEM", value_delimiter = ',')]
     pub only: Vec<String>,

@@ -10,12 +10,16 @@ pub mod from_smc;
 mod hold;
 mod keys;
 mod places;
+mod program;
 mod read;
 mod services;
 mod sheet;
 mod source;
 
-use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use cluster::Cluster;
 use pace::Clock;
@@ -31,6 +35,7 @@ use zeroize::Zeroizing;
 
 use self::{
     apply::Applier,
+    decrypt::Opening,
     document::{
         DocumentFault, DocumentPublished, DocumentPublishedSecret, PublishDocument, PublishKind,
         exit_of,
@@ -38,10 +43,11 @@ use self::{
     hold::{AllKnown, Facts, Look, look},
     keys::Keys,
     places::{Connector, Place},
+    program::{kustomize::Build, sops::Printed},
     services::{Answers, Services},
     source::{History, Opened, Opener},
 };
-pub use self::{apply::Done, fault::Fault, follow::Followed};
+pub use self::{apply::Done, fault::Fault, follow::Followed, program::Programs};
 use crate::{
     exit::Exit,
     foreign,
@@ -70,6 +76,8 @@ pub struct Job<'a> {
     pub ceilings: Ceilings,
     /// The sources that flags permit. None: all, and artifacts from any address.
     pub sources: Option<&'a [Wildcard]>,
+    /// The programs that flags name.
+    pub programs: &'a Programs,
     /// True to read also the values that marks call unchanged.
     pub verify: bool,
     /// The ExternalSecrets of the cluster, if they are known: nothing that they read is deleted.
@@ -319,7 +327,17 @@ impl Job<'_> {
         keys: &Keys<'_>,
         place: &Place,
     ) -> Result<(Opened, read::Read), Fault> {
-        let identities: Identities = keys.identities(&item.sops.keys).await?;
+        let Programs { kustomize, sops } = self.programs;
+        let real_sops = match sops {
+            Some(program) => Some((program, keys.texts(&item.sops.keys).await?)),
+            None => None,
+        };
+        let identities = match &real_sops {
+            // It reads all of them itself.
+            Some(_) => Identities::default(),
+            None => keys.identities(&item.sops.keys).await?,
+        };
+        let real_kustomize = kustomize.as_ref().zip(item.read.kustomize.as_ref());
         let opener = Opener {
             cluster: self.cluster,
             keys,
@@ -329,23 +347,49 @@ impl Job<'_> {
         let is_needed = |path: &str| read::is_needed(&item.read, path);
         let files = opener.open(&item.source, &is_needed).await?;
         let mut answers = Answers::default();
+        let (mut printed, mut build) = (Printed::default(), Build::default());
         loop {
-            let read = read::read(item, &files, (&identities, &answers), place);
+            let opening = Opening {
+                identities: &identities,
+                answers: &answers,
+                printed: real_sops.as_ref().map(|_| &printed),
+            };
+            let builder = real_kustomize.map(|_| &build);
+            let read = read::read(item, &files, (opening, builder), place);
             let open = answers.take_open();
-            if open.is_empty() {
+            if open.is_empty() && !printed.is_asked_for() && !build.is_asked_for() {
                 return Ok((files, read));
             }
-            // Each file is asked for once, so this ends.
-            let ambient = places::ambient(self.policy, self.environment);
-            let services = Services {
-                permitted: &item.sops.kms,
-                ambient: &ambient,
-                clock: self.clock,
-            };
-            for path in open {
-                if let Ok(content) = files.tree.get(&path) {
-                    services.ask(&path, content.expose(), &mut answers).await;
-                }
+            // Each file and program is asked for once, so this ends.
+            self.ask_services(item, &files, open, &mut answers).await;
+            if let Some((program, keys)) = &real_sops {
+                Box::pin(printed.run(program, keys, &files.tree)).await;
+            }
+            if let Some((program, kustomize)) = real_kustomize {
+                Box::pin(build.run(program, &files.tree, &kustomize.path)).await;
+            }
+        }
+    }
+
+    async fn ask_services(
+        &self,
+        item: &PublishItem,
+        files: &Opened,
+        open: BTreeSet<String>,
+        answers: &mut Answers,
+    ) {
+        if open.is_empty() {
+            return;
+        }
+        let ambient = places::ambient(self.policy, self.environment);
+        let services = Services {
+            permitted: &item.sops.kms,
+            ambient: &ambient,
+            clock: self.clock,
+        };
+        for path in open {
+            if let Ok(content) = files.tree.get(&path) {
+                services.ask(&path, content.expose(), answers).await;
             }
         }
     }

@@ -1,5 +1,7 @@
 //! `publish`: writes secrets from repositories to providers; `publish list` and `publish status` only look.
 
+use std::path::PathBuf;
+
 use cluster::{Access, Cluster};
 use publish::plan::Ceilings as Limits;
 
@@ -17,7 +19,7 @@ use crate::{
     pattern::Wildcard,
     policy::{Capability, Ceilings, Policy, Publish, Selection},
     publish::{
-        self as publishing, Job, Prepared,
+        self as publishing, Job, Prepared, Programs,
         document::{PublishDocument, PublishKind},
     },
     readers::Readers,
@@ -228,6 +230,12 @@ async fn prepared(
         Some(cluster) if deletes => readers(session, cluster, &asked.loaded.policy).await?,
         Some(_) | None => None,
     };
+    // A relative path is one of the current folder, which the programs do not get.
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let programs = Programs {
+        kustomize: what.kustomize_program.as_ref().map(absolute),
+        sops: what.sops_program.as_ref().map(absolute),
+    };
     let job = Job {
         policy: &asked.loaded.policy,
         publish: &asked.section,
@@ -237,6 +245,7 @@ async fn prepared(
         environment: &session.world.environment,
         ceilings: asked.limits,
         sources: asked.sources.as_deref(),
+        programs: &programs,
         verify,
         readers: readers.as_ref(),
         clock: session.world.clock,

@@ -177,12 +177,54 @@ fn alerts() -> Vec<Entry> {
     all.into_iter()
         .flatten()
         .filter_map(|rule| {
+            let summary = without_templates(&text(rule, "/annotations/summary")?);
+            let description = text(rule, "/annotations/description")?;
             Some(Entry {
                 word: text(rule, "/alert")?,
                 what: "alert",
-                meaning: text(rule, "/annotations/description")?,
+                meaning: format!("{summary}. {description}"),
                 next: None,
             })
         })
         .collect()
+}
+
+/// The text of an alert with a word in place of each value: `{{ $labels.store }}` becomes `STORE`, `{{ $value }}` becomes `N`.
+fn without_templates(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, (template, after))) = rest
+        .split_once("{{")
+        .and_then(|(before, after)| Some((before, after.split_once("}}")?)))
+    {
+        plain.push_str(before);
+        match template.trim().strip_prefix("$labels.") {
+            Some(label) => plain.push_str(&label.to_uppercase()),
+            None => plain.push('N'),
+        }
+        rest = after;
+    }
+    plain + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_begins_with_its_summary_without_templates() {
+        let alerts = alerts();
+        assert!(alerts.len() >= 10);
+        let meaning = |word: &str| {
+            let found = alerts.iter().find(|alert| alert.word == word);
+            found.map_or("", |alert| alert.meaning.as_str())
+        };
+        assert!(
+            meaning("EsoSyncMissing").starts_with("eso-sync has not run for two hours. Nothing")
+        );
+        assert!(meaning("EsoSyncNoSuccess").starts_with("`eso-sync COMMAND` runs, but did not"));
+        for alert in &alerts {
+            assert!(!alert.meaning.contains("{{"), "{}", alert.meaning);
+        }
+    }
 }

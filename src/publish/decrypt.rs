@@ -4,31 +4,59 @@ use std::{collections::BTreeSet, fmt::Write as _, io};
 
 use repository::{Decrypted, Undecrypted};
 use secret::{Buffer, Value};
-use sops::{Element, File, Format, Identities, Kind, Member, Node, Protection, Reason, Step};
+use sops::{
+    Element, File, Format, Identities, Kind, MasterKey, Member, Node, Protection, Reason, Step,
+};
 
-use super::services::Answers;
+use super::{
+    program::sops as real,
+    services::{Answers, Unopened},
+};
 use crate::policy::publish::Sops;
+
+/// What opens the files of an item.
+#[derive(Clone, Copy)]
+pub(super) struct Opening<'a> {
+    pub(super) identities: &'a Identities,
+    pub(super) answers: &'a Answers,
+    /// What the real sops printed, if it is used.
+    pub(super) printed: Option<&'a real::Printed>,
+}
 
 /// Returns what decrypts the files of an item. A file without the metadata of SOPS is returned as it is.
 pub(super) fn decrypts<'a>(
-    identities: &'a Identities,
-    answers: &'a Answers,
+    opening: Opening<'a>,
     rules: &'a Sops,
 ) -> impl Fn(&str, &[u8]) -> Result<Decrypted, Undecrypted> + 'a {
+    let Opening {
+        identities,
+        answers,
+        printed,
+    } = opening;
     move |path, content| {
         let format = Format::of(std::path::Path::new(path));
-        let file = match File::parse(format, content) {
-            Ok(file) => file,
-            Err(refused) if is_plain(refused.reason, content) => return Ok(Decrypted::NotSops),
-            Err(refused) => return Err(undecrypted(&refused)),
-        };
+        let file = File::parse(format, content);
+        if let Err(refused) = &file
+            && is_plain(refused.reason, content)
+        {
+            return Ok(Decrypted::NotSops);
+        }
+        if let Some(printed) = printed
+            && let Some(decrypted) = by_program(printed, path, file.as_ref().ok(), rules)
+        {
+            return decrypted;
+        }
+        let file = file.map_err(|refused| undecrypted(&refused))?;
         let key = file
             .data_key(identities, answers.of(path))
             .map_err(|refused| unopened(path, &refused, answers))?;
         let decrypted = file
             .decrypt(&key)
             .map_err(|refused| undecrypted(&refused))?;
-        let unencrypted = unprotected(&decrypted, rules)?;
+        let documents = decrypted.documents.iter();
+        let entries = documents.flat_map(|document| sops::entries(document));
+        let protections = entries.map(|entry| (entry.path, entry.scalar.protection));
+        let unencrypted = unprotected(protections, rules)?;
         let text = match format {
             // It has many texts for the same data, and the one that sops prints does not matter here.
             Format::Yaml => yaml(&decrypted),
@@ -38,6 +66,58 @@ pub(super) fn decrypts<'a>(
         };
         Ok(Decrypted::Sops { text, unencrypted })
     }
+}
+
+/// What the real sops makes of a file. None if a key service must open it: the program never asks one, because the file itself names
+/// the servers.
+fn by_program(
+    printed: &real::Printed,
+    path: &str,
+    file: Option<&File>,
+    rules: &Sops,
+) -> Option<Result<Decrypted, Undecrypted>> {
+    let unopened = match printed.of(path) {
+        Some(Ok(text)) => {
+            let unencrypted = match file {
+                Some(file) => unprotected(file.protections().into_iter(), rules),
+                None if rules.allow_empty && rules.allow_unencrypted => Ok(BTreeSet::new()),
+                None => Err(Undecrypted {
+                    reason: "unencrypted-value",
+                    message: "eso-sync cannot read this SOPS file, so it cannot tell which values are encrypted. Set `sops.allowEmpty: true` \
+                              and `sops.allowUnencrypted: true` if this does not matter"
+                        .to_owned(),
+                }),
+            };
+            let text = text.duplicate();
+            return Some(unencrypted.map(|unencrypted| Decrypted::Sops { text, unencrypted }));
+        }
+        Some(Err(unopened)) => unopened.clone(),
+        None => Unopened {
+            reason: real::NO_KEY,
+            message: "the program was not started".to_owned(),
+        },
+    };
+    if unopened.reason == real::NO_KEY
+        && printed.was_started_for(path)
+        && file.is_some_and(has_service)
+    {
+        return None;
+    }
+    let Unopened { reason, message } = unopened;
+    Some(Err(Undecrypted { reason, message }))
+}
+
+/// True if a key service can open the file.
+fn has_service(file: &File) -> bool {
+    file.recipients()
+        .iter()
+        .any(|recipient| match recipient.key {
+            MasterKey::AwsKms { .. }
+            | MasterKey::GcpKms { .. }
+            | MasterKey::AzureKeyVault { .. }
+            | MasterKey::VaultTransit { .. } => true,
+            MasterKey::Age { .. } | MasterKey::Pgp { .. } | MasterKey::HuaweiKms { .. } => false,
+        })
 }
 
 /// The documents as JSON, which is YAML as well. Numbers keep their text.
@@ -120,33 +200,34 @@ fn is_plain(reason: Reason, content: &[u8]) -> bool {
 }
 
 /// The keys of values that are not encrypted. Refuses those that the rules do not accept: the MAC does not cover their names.
-fn unprotected(decrypted: &sops::Decrypted, rules: &Sops) -> Result<BTreeSet<String>, Undecrypted> {
+fn unprotected<'a>(
+    protections: impl Iterator<Item = (Vec<Step<'a>>, Protection)>,
+    rules: &Sops,
+) -> Result<BTreeSet<String>, Undecrypted> {
     let mut keys = BTreeSet::new();
-    for document in &decrypted.documents {
-        for entry in sops::entries(document) {
-            let (reason, what, key) = match entry.scalar.protection {
-                Protection::Encrypted => continue,
-                Protection::Unencrypted => {
-                    ("unencrypted-value", "is not encrypted", "allowUnencrypted")
-                }
-                Protection::Empty => ("empty-value", "is empty", "allowEmpty"),
-            };
-            let is_accepted = match entry.scalar.protection {
-                Protection::Empty => rules.allow_empty,
-                Protection::Encrypted | Protection::Unencrypted => rules.allow_unencrypted,
-            };
-            let path = flattened(&entry.path);
-            if !is_accepted {
-                let shown = crate::foreign::line(&path);
-                return Err(Undecrypted {
-                    reason,
-                    message: format!(
-                        "the value of `{shown}` {what}, so anybody who can commit could have added it. Encrypt it, or set `sops.{key}: true`"
-                    ),
-                });
+    for (path, protection) in protections {
+        let (reason, what, key) = match protection {
+            Protection::Encrypted => continue,
+            Protection::Unencrypted => {
+                ("unencrypted-value", "is not encrypted", "allowUnencrypted")
             }
-            keys.insert(path);
+            Protection::Empty => ("empty-value", "is empty", "allowEmpty"),
+        };
+        let is_accepted = match protection {
+            Protection::Empty => rules.allow_empty,
+            Protection::Encrypted | Protection::Unencrypted => rules.allow_unencrypted,
+        };
+        let path = flattened(&path);
+        if !is_accepted {
+            let shown = crate::foreign::line(&path);
+            return Err(Undecrypted {
+                reason,
+                message: format!(
+                    "the value of `{shown}` {what}, so anybody who can commit could have added it. Encrypt it, or set `sops.{key}: true`"
+                ),
+            });
         }
+        keys.insert(path);
     }
     Ok(keys)
 }

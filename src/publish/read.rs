@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use publish::{Origin, Store, Target, Tier, Wanted, name::Naming};
-use repository::{Contents, Entry, File, ProfileFolders, Source};
-use sops::Identities;
+use repository::{Contents, Entry, File, KustomizeSecret, ProfileFolders, Source};
 
-use super::{decrypt::decrypts, fault::Fault, places::Place, services::Answers, source::Opened};
+use super::{
+    decrypt::{Opening, decrypts},
+    fault::Fault,
+    places::Place,
+    program::kustomize::Build,
+    source::Opened,
+};
 use crate::policy::publish::{self as policy, Properties, PublishItem, ReadFrom};
 
 /// The values of an item.
@@ -27,14 +32,14 @@ pub(super) fn is_needed(read: &ReadFrom, path: &str) -> bool {
     read.files.iter().any(|file| file.path == path)
 }
 
-/// Reads what the item names.
+/// Reads what the item names. With a build, the Secrets of a kustomization are those that the real program prints.
 pub(super) fn read(
     item: &PublishItem,
     opened: &Opened,
-    (identities, answers): (&Identities, &Answers),
+    (opening, build): (Opening<'_>, Option<&Build>),
     place: &Place,
 ) -> Read {
-    let decrypt = decrypts(identities, answers, &item.sops);
+    let decrypt = decrypts(opening, &item.sops);
     let source = Source {
         tree: &opened.tree,
         decrypt: &decrypt,
@@ -57,7 +62,10 @@ pub(super) fn read(
     if let Some(profile) = &item.read.profile {
         reading.profile(profile, source);
     } else if let Some(kustomize) = &item.read.kustomize {
-        reading.kustomize(&kustomize.path, source);
+        match build {
+            Some(build) => reading.built(&kustomize.path, source, build),
+            None => reading.kustomize(repository::kustomize(source, &kustomize.path)),
+        }
     } else {
         let files: Vec<File<'_>> = item.read.files.iter().map(file).collect();
         let Contents { entries, faults } = repository::read_files(source, &files);
@@ -111,8 +119,24 @@ impl Reading<'_> {
         }
     }
 
-    fn kustomize(&mut self, path: &str, source: Source<'_>) {
-        match repository::kustomize(source, path) {
+    /// Reads what the real kustomize printed. Until it was started, there is nothing.
+    fn built(&mut self, path: &str, source: Source<'_>, build: &Build) {
+        let decrypted = match repository::decrypted_files(source, path) {
+            Ok(decrypted) => decrypted,
+            Err(faults) => return self.add_faults(faults),
+        };
+        match build.printed(decrypted) {
+            Some(Ok(printed)) => self.kustomize(repository::printed_secrets(path, printed)),
+            Some(Err(mut fault)) => {
+                fault.file.get_or_insert_with(|| path.to_owned());
+                self.read.faults.push(fault);
+            }
+            None => {}
+        }
+    }
+
+    fn kustomize(&mut self, secrets: Result<Vec<KustomizeSecret>, repository::Fault>) {
+        match secrets {
             Ok(secrets) => {
                 for secret in secrets {
                     self.add(None, secret.entries, publish::Format::Secret);

@@ -300,10 +300,9 @@ restart: [{match: references, require: proven}]
         "{missing}"
     );
     // Only the workloads that use the Secrets of what is named.
-    let restart = run("restart", &["stripe"]).await;
-    let document = restart.exits(0).document();
-    let restarts = document["restarts"].as_array().expect("restarts");
-    let names = restarts.iter().map(|one| &one["name"]);
+    let document = run("restart", &["stripe"]).await.exits(0).document();
+    let workloads = document["restarts"].as_array().expect("restarts");
+    let names = workloads.iter().map(|one| &one["name"]);
     assert_eq!(names.collect::<Vec<_>>(), ["api"]);
 }
 

@@ -4,6 +4,7 @@ mod aws;
 #[cfg(feature = "git")]
 mod git;
 mod offline;
+mod programs;
 mod sandbox;
 mod services;
 

@@ -46,7 +46,7 @@ pub use gate::{Access, Ledger};
 pub use names::FIELD_MANAGER;
 pub use pages::{ListObserver, Pages, ShowList};
 pub use path::Path;
-pub use plugin::kill_plugins;
+pub use plugin::{ProcessGroup, kill_plugins};
 
 /// The maximum size of an answer in bytes. The largest object is a ConfigMap of 1 MiB in which each character is escaped.
 const MAX_ANSWER: usize = 8 << 20;

@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-pub use self::process::kill_plugins;
+pub use self::process::{ProcessGroup, kill_plugins};
 use self::{
     in_process::InProcess,
     process::{Output, Started},

@@ -17,11 +17,14 @@ use crate::{
 mod file;
 mod generate;
 mod patch;
+mod printed;
 mod reader;
 mod resource;
 mod select;
 
 use file::Kustomization;
+pub use printed::{decrypted_files, printed_secrets};
+use reader::Reader;
 use resource::{Id, Resource};
 
 /// The maximum number of kustomizations that are read, counting one each time that it is referred to.
@@ -131,7 +134,7 @@ impl Build<'_> {
             check_below(text, path, folder, &resolved)?;
             let resources = self.source.text(&resolved)?;
             for document in node::documents(&resources)? {
-                resource::read(&resources, &document, "", &mut |secret| {
+                resource::read(Reader::new(&resources), &document, "", &mut |secret| {
                     secrets.append(secret)
                 })?;
             }

@@ -28,7 +28,7 @@ pub use self::{
     entry::Entry,
     fault::{Fault, Reason},
     files::{Contents, File, Format, read_files},
-    kustomize::{KustomizeSecret, kustomize},
+    kustomize::{KustomizeSecret, decrypted_files, kustomize, printed_secrets},
     profile::{Profile, ProfileFolders, Service},
     source::{Decrypt, Decrypted, Source, Undecrypted},
     stops::stops,

@@ -103,6 +103,21 @@ impl File {
         &self.metadata.recipients
     }
 
+    /// Returns the path of each value, and what protects it, as far as this is seen without the data key: an encrypted value may
+    /// be damaged.
+    pub fn protections(&self) -> Vec<(Vec<Step<'_>>, Protection)> {
+        let documents = self.documents.iter();
+        let scalars = documents.flat_map(|document| tree::scalars(document));
+        let protection = |plain: &source::Plain| match plain.text.as_str() {
+            "" => Protection::Empty,
+            text if cipher::looks_encrypted(text) => Protection::Encrypted,
+            _ => Protection::Unencrypted,
+        };
+        scalars
+            .map(|(path, plain)| (path, protection(plain)))
+            .collect()
+    }
+
     /// Opens the data key with identities and with answers of key services. Identities need no network, so try them alone first, and
     /// ask key services only if the result is [`Reason::NoIdentityFits`].
     pub fn data_key(

@@ -79,12 +79,20 @@ pub struct Entry<'a> {
 
 /// Returns the scalars of a document in the order of the file. Empty maps and lists have none.
 pub fn entries(document: &[Member]) -> Vec<Entry<'_>> {
+    let found = scalars(document).into_iter();
+    found.map(|(path, scalar)| Entry { path, scalar }).collect()
+}
+
+/// The scalars of a document in the order of the file, with their paths.
+pub(crate) fn scalars<S, C>(document: &[Member<S, C>]) -> Vec<(Vec<Step<'_>>, &S)> {
     let mut found = Vec::new();
     map(document, &mut Vec::new(), &mut found);
     found
 }
 
-fn map<'a>(members: &'a [Member], path: &mut Vec<Step<'a>>, found: &mut Vec<Entry<'a>>) {
+type Found<'a, S> = Vec<(Vec<Step<'a>>, &'a S)>;
+
+fn map<'a, S, C>(members: &'a [Member<S, C>], path: &mut Vec<Step<'a>>, found: &mut Found<'a, S>) {
     for member in members {
         if let Member::Entry(key, node) = member {
             below(Step::Key(key), node, path, found);
@@ -92,7 +100,11 @@ fn map<'a>(members: &'a [Member], path: &mut Vec<Step<'a>>, found: &mut Vec<Entr
     }
 }
 
-fn list<'a>(elements: &'a [Element], path: &mut Vec<Step<'a>>, found: &mut Vec<Entry<'a>>) {
+fn list<'a, S, C>(
+    elements: &'a [Element<S, C>],
+    path: &mut Vec<Step<'a>>,
+    found: &mut Found<'a, S>,
+) {
     let nodes = elements.iter().filter_map(|element| match element {
         Element::Value(node) => Some(node),
         Element::Comment(_) => None,
@@ -102,15 +114,17 @@ fn list<'a>(elements: &'a [Element], path: &mut Vec<Step<'a>>, found: &mut Vec<E
     }
 }
 
-fn below<'a>(step: Step<'a>, node: &'a Node, path: &mut Vec<Step<'a>>, found: &mut Vec<Entry<'a>>) {
+fn below<'a, S, C>(
+    step: Step<'a>,
+    node: &'a Node<S, C>,
+    path: &mut Vec<Step<'a>>,
+    found: &mut Found<'a, S>,
+) {
     path.push(step);
     match node {
         Node::Map(members) => map(members, path, found),
         Node::List(elements) => list(elements, path, found),
-        Node::Scalar(scalar) => found.push(Entry {
-            path: path.clone(),
-            scalar,
-        }),
+        Node::Scalar(scalar) => found.push((path.clone(), scalar)),
     }
     path.pop();
 }

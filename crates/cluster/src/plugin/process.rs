@@ -32,7 +32,7 @@ const REST: Duration = Duration::from_millis(500);
 /// A running plugin. Dropping it kills the process, with all processes that it started unless it uses the terminal.
 pub(super) struct Started {
     child: Child,
-    group: Group,
+    group: ProcessGroup,
 }
 
 /// What a plugin printed.
@@ -52,10 +52,16 @@ pub fn kill_plugins() {
     }
 }
 
-/// A process group that is killed on drop.
-struct Group(Option<Pid>);
+/// A process group that is killed on drop, or by [`kill_plugins`].
+pub struct ProcessGroup(Option<Pid>);
 
-impl Group {
+impl ProcessGroup {
+    /// The group of this process, which must be its first one.
+    pub fn of(leader: Option<u32>) -> Self {
+        let leader = leader.and_then(|leader| leader.try_into().ok());
+        Self::new(leader.and_then(Pid::from_raw))
+    }
+
     fn new(group: Option<Pid>) -> Self {
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         running.extend(group);
@@ -71,7 +77,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if let Some(group) = self.release() {
             // It fails if all its processes have ended.
@@ -112,11 +118,10 @@ impl Started {
                 Why::NotStarted(error.kind().to_string())
             }
         })?;
-        let pid = child.id().and_then(|pid| pid.try_into().ok());
-        let group = pid.and_then(Pid::from_raw).filter(|_| !interactive);
+        let leader = child.id().filter(|_| !interactive);
         Ok(Self {
             child,
-            group: Group::new(group),
+            group: ProcessGroup::of(leader),
         })
     }
 

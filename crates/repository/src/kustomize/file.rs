@@ -50,7 +50,7 @@ impl Kustomization {
             let message = "a kustomization is one document";
             return Err(text.fault(Reason::KustomizeInvalid, message));
         };
-        let reader = Reader { text };
+        let reader = Reader::new(text);
         let mut kustomization = Self::default();
         let (mut bases, mut patches) = (Vec::new(), Vec::new());
         for member in reader.members(document)? {

@@ -123,7 +123,7 @@ impl Patch {
     }
 
     fn apply_text(&self, text: &Text, secrets: &mut Secrets) -> Result<(), Fault> {
-        let reader = Reader { text };
+        let reader = Reader::new(text);
         let documents = node::documents(text)?;
         let documents: Vec<&Node> = documents
             .iter()

@@ -15,7 +15,6 @@ use crate::{
     fault::{Fault, Reason},
     node::{Kind, Member, Node, Style},
     plain,
-    source::Text,
 };
 
 /// Base64 as Kubernetes reads it.
@@ -129,7 +128,7 @@ impl Resource {
 
 /// Passes on the Secrets in a document, which may be a list of objects.
 pub(super) fn read(
-    text: &Text,
+    reader: Reader<'_>,
     document: &Node,
     path: &str,
     found: &mut dyn FnMut(Resource) -> Result<(), Fault>,
@@ -137,7 +136,6 @@ pub(super) fn read(
     if document.is_null() {
         return Ok(());
     }
-    let reader = Reader { text };
     let kind = document.get("kind").and_then(Node::text);
     if let (Some(kind), Some(items)) = (kind, document.get("items"))
         && kind.ends_with("List")
@@ -146,7 +144,7 @@ pub(super) fn read(
             return Ok(());
         }
         for (index, item) in reader.items(items)?.iter().enumerate() {
-            read(text, item, &format!("{path}items[{index}]."), found)?;
+            read(reader, item, &format!("{path}items[{index}]."), found)?;
         }
         return Ok(());
     }

@@ -1,17 +1,13 @@
 //! Git's protocol over SSH, by the program `ssh`.
 
 use std::{
-    io::{ErrorKind, Write as _},
-    os::{
-        fd::{AsRawFd as _, OwnedFd},
-        unix::fs::PermissionsExt as _,
-    },
+    io::ErrorKind,
+    os::fd::{AsRawFd as _, OwnedFd},
     process::Stdio,
     time::Duration,
 };
 
 use git::{HEADER, Next};
-use rustix::fs::{MemfdFlags, memfd_create};
 use secret::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -157,7 +153,12 @@ fn unavailable(message: &str) -> Fault {
 }
 
 /// A file in memory that only this user can read: `ssh` refuses other ones.
+#[cfg(target_os = "linux")]
 fn in_memory(content: &Value) -> Result<OwnedFd, Fault> {
+    use std::{io::Write as _, os::unix::fs::PermissionsExt as _};
+
+    use rustix::fs::{MemfdFlags, memfd_create};
+
     let failed = || unavailable("cannot pass the key to `ssh`");
     let file = memfd_create("eso-sync", MemfdFlags::CLOEXEC).map_err(|_| failed())?;
     let mut file = std::fs::File::from(file);
@@ -168,6 +169,15 @@ fn in_memory(content: &Value) -> Result<OwnedFd, Fault> {
         .and_then(|()| file.write_all(b"\n"));
     written.map_err(|_| failed())?;
     Ok(file.into())
+}
+
+/// Other systems have no such files.
+#[cfg(not(target_os = "linux"))]
+fn in_memory(_: &Value) -> Result<OwnedFd, Fault> {
+    Err(Fault::new(
+        "ssh-unavailable",
+        "a repository can be read over SSH only on Linux: use an HTTPS address",
+    ))
 }
 
 fn command(address: &git::Ssh, [key, hosts]: &[OwnedFd; 2]) -> Command {
