@@ -250,7 +250,8 @@ async fn prepared(
         readers: readers.as_ref(),
         clock: session.world.clock,
     };
-    let preparing = session.in_phase(Phase::ReadSources, job.prepare(&what.only));
+    let reading = Box::pin(job.prepare(&what.only));
+    let preparing = session.in_phase(Phase::ReadSources, reading);
     let prepared = session.unless_stopped(preparing).await?;
     prepared.map_err(|fault| failed(&fault))
 }

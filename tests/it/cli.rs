@@ -287,9 +287,12 @@ restart: [{match: references, require: proven}]
         let command = [command, "--sandbox", "-o", "json", "--config", file];
         workspace.run(&[&command, more].concat()).await
     };
-    let named = run("run", &["s*"]).await;
-    assert_eq!(selected(named.exits(0)), ["payments/stripe", "web/session"]);
-    assert_eq!(named.of("stripe"), "synced");
+    let outcome = run("run", &["s*"]).await;
+    assert_eq!(
+        selected(outcome.exits(0)),
+        ["payments/stripe", "web/session"]
+    );
+    assert_eq!(outcome.of("stripe"), "synced");
     let both = run("run", &["-n", "payments", "s*"]).await;
     assert_eq!(selected(both.exits(0)), ["payments/stripe"]);
     // The policy does not select it.
