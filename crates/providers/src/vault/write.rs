@@ -21,7 +21,7 @@ mod unversioned;
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future::BoxFuture};
 use pace::Clock;
 use publish::{Bound, Compared, Held, MarkKey, Presence, Wanted, Wrote};
 use reqwest::Method;
@@ -354,6 +354,31 @@ impl Publisher {
     }
 }
 
+/// Compares the values of each path. `content` reads a path.
+async fn compared<'a>(
+    asked: &'a [Ask<'_>],
+    key: &'a RunKey,
+    content: impl Fn(&'a str) -> BoxFuture<'a, Result<Content, Unread>>,
+) -> Vec<Compared> {
+    let calls = asked.iter().enumerate().map(|(index, ask)| {
+        let read = content(ask.name);
+        let call = async move {
+            let compared = match read.await {
+                Ok(content) => ask.compared(|wanted| {
+                    let held = content.text(property(wanted));
+                    held.is_some_and(|held| is_equal(key, &held, &wanted.value))
+                }),
+                Err(unread) => Compared::Unknown(unread.why),
+            };
+            (index, compared)
+        };
+        call.boxed()
+    });
+    let mut compared = in_flight(calls.collect()).await;
+    compared.sort_by_key(|(index, _)| *index);
+    compared.into_iter().map(|(_, compared)| compared).collect()
+}
+
 /// The tags of the keys that this publisher wrote.
 fn tags(change: &Change<'_>, held: &Held) -> BTreeSet<publish::PropertyTag> {
     let kept = held.properties.iter().copied();
@@ -420,22 +445,7 @@ impl Holder for Publisher {
         key: &RunKey,
         limiter: &RateLimiter,
     ) -> Vec<Compared> {
-        let calls = asked.iter().enumerate().map(|(index, ask)| {
-            let call = async move {
-                let compared = match self.content(ask.name, limiter).await {
-                    Ok(content) => ask.compared(|wanted| {
-                        let held = content.text(property(wanted));
-                        held.is_some_and(|held| is_equal(key, &held, &wanted.value))
-                    }),
-                    Err(unread) => Compared::Unknown(unread.why),
-                };
-                (index, compared)
-            };
-            call.boxed()
-        });
-        let mut compared = in_flight(calls.collect()).await;
-        compared.sort_by_key(|(index, _)| *index);
-        compared.into_iter().map(|(_, compared)| compared).collect()
+        compared(asked, key, |name| self.content(name, limiter).boxed()).await
     }
 }
 

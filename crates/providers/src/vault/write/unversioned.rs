@@ -18,16 +18,13 @@ use reqwest::Method;
 use secret::RunKey;
 
 use super::{
-    Failure, Outgoing,
+    Failure, Outgoing, compared,
     document::{Content, Document},
 };
 use crate::{
     Answered, RateLimiter, Unread,
-    engine::{Request, in_flight},
-    holder::{
-        Ask, Change, Holder, Scope, WriteFailure, Writer, is_equal, not_supported, property,
-        unknown,
-    },
+    engine::Request,
+    holder::{Ask, Change, Holder, Scope, WriteFailure, Writer, not_supported, unknown},
     vault::{
         body::Secret,
         client::JSON,
@@ -185,25 +182,13 @@ impl Holder for Unversioned {
         key: &RunKey,
         limiter: &RateLimiter,
     ) -> Vec<Compared> {
-        let calls = asked.iter().enumerate().map(|(index, ask)| {
-            let call = async move {
-                let compared = match self.content(ask.name, limiter).await {
-                    Ok(content) => {
-                        let content = content.unwrap_or_default();
-                        ask.compared(|wanted| {
-                            let held = content.text(property(wanted));
-                            held.is_some_and(|held| is_equal(key, &held, &wanted.value))
-                        })
-                    }
-                    Err(unread) => Compared::Unknown(unread.why),
-                };
-                (index, compared)
-            };
-            call.boxed()
-        });
-        let mut compared = in_flight(calls.collect()).await;
-        compared.sort_by_key(|(index, _)| *index);
-        compared.into_iter().map(|(_, compared)| compared).collect()
+        let content = |name| {
+            let content = self.content(name, limiter);
+            content
+                .map(|found| found.map(Option::unwrap_or_default))
+                .boxed()
+        };
+        compared(asked, key, content).await
     }
 }
 
