@@ -323,7 +323,7 @@ fn table(chain: &[Link], view: &View) -> String {
     rows.sort();
     let headers = [
         Header::name("EXTERNALSECRET"),
-        Header::name("PROVEN"),
+        Header::sentence("PROVEN"),
         Header::sentence("NOT PROVEN"),
     ];
     let table = fitted(&headers, rows.into_iter(), view.of_tables());
@@ -344,21 +344,48 @@ fn table(chain: &[Link], view: &View) -> String {
     text
 }
 
+/// The kind of a link, or the workload without its namespace.
+fn kind(link: &Link) -> String {
+    let name = link.of.terminal();
+    match name.split_once('/') {
+        Some((_, name)) if link.link == LinkKind::Workload => name.to_owned(),
+        _ => link.link.into_str().to_owned(),
+    }
+}
+
+/// The proven links, in few words if they begin at the provider.
+fn proven(chain: &[Link]) -> Vec<String> {
+    let upstream = chain
+        .iter()
+        .take_while(|link| link.link <= LinkKind::Secret);
+    if !upstream.clone().all(|link| link.proven) {
+        return chain.iter().filter(|link| link.proven).map(kind).collect();
+    }
+    let downstream: Vec<&Link> = chain.iter().skip(upstream.count()).collect();
+    // Each workload is followed by its pods.
+    let (whole, partly): (Vec<&[&Link]>, Vec<&[&Link]>) = downstream
+        .chunks(2)
+        .partition(|links| links.iter().all(|link| link.proven));
+    let names = |links: Vec<&[&Link]>| -> Vec<String> {
+        let first = links.into_iter().filter_map(<[&Link]>::first);
+        first
+            .filter(|link| link.proven)
+            .map(|link| kind(link))
+            .collect()
+    };
+    let up_to = match names(whole).as_slice() {
+        [] => "provider to Secret".to_owned(),
+        all => format!("provider to pods of {}", all.join(", ")),
+    };
+    [up_to].into_iter().chain(names(partly)).collect()
+}
+
 /// The name of the ExternalSecret, the proven links, and why the others are not proven.
 fn row(chain: &[Link]) -> [String; 3] {
-    let kind = |link: &Link| {
-        let name = link.of.terminal();
-        match name.split_once('/') {
-            // Without the namespace.
-            Some((_, name)) if link.link == LinkKind::Workload => name.to_owned(),
-            _ => link.link.into_str().to_owned(),
-        }
-    };
     let name = chain
         .iter()
         .find(|link| link.link == LinkKind::ExternalSecret)
         .map(|link| link.of.terminal());
-    let proven = chain.iter().filter(|link| link.proven).map(kind);
     let before = [None].into_iter().chain(chain.iter().map(Some));
     let open = chain.iter().zip(before).filter(|(link, before)| {
         // The pods of a workload that was not restarted have the same reason.
@@ -378,7 +405,7 @@ fn row(chain: &[Link]) -> [String; 3] {
     };
     [
         name.unwrap_or_default(),
-        or_none(proven.collect(), ", "),
+        or_none(proven(chain), ", "),
         or_none(open.map(why).chain(unread).collect(), "; "),
     ]
 }
@@ -491,7 +518,7 @@ mod tests {
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(
             words(lines[1]),
-            "shop/es-00 provider, ExternalSecret, Secret, Deployment/web, pods -"
+            "shop/es-00 provider to pods of Deployment/web -"
         );
         assert_eq!(
             words(lines[21]),

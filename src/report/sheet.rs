@@ -136,9 +136,17 @@ impl Row {
             [] => String::new(),
             keys => format!("keys: {}", keys.join(", ")),
         };
-        let parts = [self.reason, self.message.exact(), &keys];
-        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        parts.join("; ").into()
+        let more = [self.message.exact(), &keys];
+        let more = more.into_iter().filter(|part| !part.is_empty());
+        // The verdict and the outcome stand beside it.
+        let repeats = [self.verdict, self.outcome].contains(&self.reason);
+        let reason = if repeats && more.clone().next().is_some() {
+            ""
+        } else {
+            self.reason
+        };
+        let reason = [reason].into_iter().filter(|part| !part.is_empty());
+        reason.chain(more).collect::<Vec<&str>>().join("; ").into()
     }
 }
 
