@@ -374,6 +374,31 @@ mod tests {
         assert_eq!(explain("xxxxxxxxxxxxxxxxx").unwrap_err(), [""; 0]);
     }
 
+    /// Keys, numbers, and words that say what was planned, done or found need no advice.
+    #[test]
+    fn every_word_that_may_need_an_action_says_what_to_do() {
+        const PLAIN: [&str; 11] = [
+            "policy key",
+            "metric",
+            "word of `--allow`",
+            "word of a report",
+            "planned action",
+            "planned action for a workload",
+            "change of a stamp",
+            "change of the Secret",
+            "difference of a key",
+            "proven link of a chain",
+            "how sure `impact` is that an ExternalSecret uses a key",
+        ];
+        let silent = entries()
+            .into_iter()
+            .filter(|entry| entry.next.is_none() && !PLAIN.contains(&entry.what));
+        let silent: Vec<String> = silent
+            .map(|entry| format!("{} ({})", entry.word, entry.what))
+            .collect();
+        assert_eq!(silent, Vec::<String>::new());
+    }
+
     #[test]
     fn reason_says_what_to_do() {
         let text = explain("credentials-expired").unwrap();

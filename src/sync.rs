@@ -257,12 +257,15 @@ impl Engine<'_> {
     fn stop_where_too_many_failed(&mut self) {
         let plan = self.job.plan;
         for namespace in self.tracker.stop_namespaces() {
-            tracing::warn!(
-                namespace,
-                "too many syncs failed; this namespace is stopped"
-            );
             let is_in = |at| plan.steps[at].namespace(plan) == Some(namespace);
-            for step in self.lanes.remove(is_in) {
+            let left = self.lanes.remove(is_in);
+            if !left.is_empty() {
+                tracing::warn!(
+                    namespace,
+                    "too many syncs failed; this namespace is stopped"
+                );
+            }
+            for step in left {
                 self.tracker.abandon(step);
             }
         }

@@ -1,5 +1,7 @@
 //! What to do about words that have no next step in a report, because there they follow from the reason beside them or need nothing.
 
+mod documents;
+
 /// The advice for a word of this kind.
 pub(super) fn of(what: &str, word: &str) -> Option<&'static str> {
     match what {
@@ -9,7 +11,7 @@ pub(super) fn of(what: &str, word: &str) -> Option<&'static str> {
         "state" => state(word),
         "exit code" => exit(word),
         "reason" => sync_reason(word).or_else(|| restart_reason(word)),
-        _ => None,
+        _ => documents::of(what, word),
     }
 }
 

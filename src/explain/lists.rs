@@ -142,7 +142,9 @@ fn failures() -> Vec<Entry> {
                 word: word.to_owned(),
                 what: "why the operator's sync would fail",
                 meaning: failure.get_documentation().unwrap_or_default().to_owned(),
-                next: None,
+                next: Some(
+                    "correct the provider's data or the ExternalSecret's spec where the message says: `eso-sync diagnose NAME` shows the place",
+                ),
             });
         }
     }
@@ -183,7 +185,7 @@ fn alerts() -> Vec<Entry> {
                 word: text(rule, "/alert")?,
                 what: "alert",
                 meaning: format!("{summary}. {description}"),
-                next: None,
+                next: Some("docs/monitoring.md says what each alert looks at; `eso-sync history` shows the last runs"),
             })
         })
         .collect()

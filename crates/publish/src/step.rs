@@ -247,6 +247,12 @@ impl Reason {
         let known = ADVICE.iter().find(|(reason, _)| *reason == self);
         known.map(|(_, advice)| *advice)
     }
+
+    /// The same for the stable word of a reason.
+    pub fn advice_of(word: &str) -> Option<&'static str> {
+        let known = ADVICE.iter().find(|(reason, _)| reason.into_str() == word);
+        known.map(|(_, advice)| *advice)
+    }
 }
 
 /// What a person can do, by reason. The other reasons hold nothing back, or their problem is reported with its place.
