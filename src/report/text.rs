@@ -407,10 +407,14 @@ fn totals(document: &Document) -> String {
     } else {
         let counts = counted(&summary.outcomes);
         let colon = if counts.is_empty() { "" } else { ": " };
+        // `restart` has no table of ExternalSecrets.
+        let verdicts =
+            Some(verdicts(summary)).filter(|it| document.items.is_empty() && !it.is_empty());
+        let verdicts = verdicts.map_or_else(String::new, |it| format!("; their Secrets: {it}"));
         let took = span(document.run.finished.duration_since(document.run.started));
         let _ = write!(
             text,
-            "{colon}{}; {} API requests, {took}",
+            "{colon}{}{verdicts}; {} API requests, {took}",
             counts.join(", "),
             summary.requests
         );
