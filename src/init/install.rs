@@ -6,6 +6,7 @@ use super::Draft;
 use crate::rbac::Rbac;
 
 const NAMESPACE: &str = include_str!("../../manifests/namespace.yaml");
+const RIGHTS: &str = include_str!("../../manifests/rbac.yaml");
 const CRONJOB: &str = include_str!("../../manifests/cronjob.yaml");
 const ADMISSION: &str = include_str!("../../manifests/components/admission/policy.yaml");
 
@@ -51,7 +52,7 @@ pub fn files(draft: &Draft, rights: &Rbac) -> Install {
         "# kubectl apply -k .\n\
          apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n\
          labels:\n  - pairs:\n      app.kubernetes.io/name: eso-sync\n    includeTemplates: true\n\
-         resources:\n  - namespace.yaml\n  - rbac.yaml\n  - cronjob.yaml\n  - admission.yaml\n\
+         resources:\n  - namespace.yaml\n  - serviceaccount.yaml\n  - rbac.yaml\n  - cronjob.yaml\n  - admission.yaml\n\
          configMapGenerator:\n  - name: eso-sync-policy\n    namespace: eso-sync\n    files:\n      - config.yaml\n\
          images:\n  # Set `newName` to your registry.\n  - name: eso-sync\n    newTag: {}\n",
         env!("CARGO_PKG_VERSION")
@@ -59,6 +60,7 @@ pub fn files(draft: &Draft, rights: &Rbac) -> Install {
     Install {
         files: vec![
             ("config.yaml", draft.text.clone()),
+            ("serviceaccount.yaml", service_account()),
             ("rbac.yaml", rights.to_yaml()),
             (
                 "cronjob.yaml",
@@ -72,9 +74,32 @@ pub fn files(draft: &Draft, rights: &Rbac) -> Install {
     }
 }
 
+/// The first object of `manifests/rbac.yaml`, without the comment about all of them.
+fn service_account() -> String {
+    let first = RIGHTS.split("\n---\n").next().unwrap_or_default();
+    let start = first.find("apiVersion").unwrap_or_default();
+    format!("{}\n", first.get(start..).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cronjob_finds_its_service_account() {
+        let account = service_account();
+        assert!(
+            account.starts_with("apiVersion: v1\nkind: ServiceAccount\n"),
+            "{account}"
+        );
+        let lines: Vec<&str> = account.lines().map(str::trim).collect();
+        let name = lines.iter().find_map(|line| line.strip_prefix("name: "));
+        let used = CRONJOB
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("serviceAccountName: "));
+        assert!(name.is_some() && name == used, "{account}");
+        assert!(lines.contains(&"namespace: eso-sync"), "{account}");
+    }
 
     #[test]
     fn cronjob_of_the_manifests_has_the_flags_that_are_replaced() {
