@@ -71,6 +71,7 @@ on_the_cluster! {
     a_rotation_restarts_only_workloads_that_use_the_secret
     unchanged_data_writes_to_no_workload
     a_pending_restart_needs_no_sync
+    the_component_restarts_what_the_operator_refreshed
     every_kind_is_restarted
     a_rollout_is_restarted_by_its_controller
     workloads_that_must_not_restart_are_left

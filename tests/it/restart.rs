@@ -23,6 +23,7 @@ scenarios! {
     a_rotation_restarts_only_workloads_that_use_the_secret
     unchanged_data_writes_to_no_workload
     a_pending_restart_needs_no_sync
+    the_component_restarts_what_the_operator_refreshed
     every_kind_is_restarted
     a_rollout_is_restarted_by_its_controller
     workloads_that_must_not_restart_are_left
@@ -253,6 +254,29 @@ async fn a_pending_restart_needs_no_sync(world: World) {
     again.exits(0);
     assert_eq!(again.restart_of("web"), "left(current)");
     assert_eq!(rolled(&world, "Deployment", "web").await, 2);
+    world.end().await;
+}
+
+/// The shipped policy: in normal operation no ExternalSecret is overdue, and the operator brings the new data itself.
+async fn the_component_restarts_what_the_operator_refreshed(world: World) {
+    base(&world).await;
+    let mut labelled = workload("Deployment", "web", "db");
+    labelled["metadata"]["labels"] = json!({"eso-sync-restart": "true"});
+    world.apply(labelled).await;
+    world.apply(workload("Deployment", "other", "db")).await;
+    is_up(&world, "Deployment", "web").await;
+    is_up(&world, "Deployment", "other").await;
+    let shipped = include_str!("../../manifests/components/restart/config.yaml");
+    let here = format!("[\"{}\"]", world.namespace);
+    let policy = shipped.replace(r#"["*"]"#, &here);
+    let first = world.bin.policy(&policy, &[]).await;
+    assert_eq!(first.exits(0).restart_of("web"), "adopted(adopted)");
+    rotate(&world).await;
+    let sync = ["sync", "db", "-y", "-n", &world.namespace];
+    world.bin.run(&sync).await.exits(0);
+    let second = world.bin.policy(&policy, &[]).await;
+    assert_eq!(second.exits(0).restart_of("web"), "restarted(data-changed)");
+    assert_eq!(rolled(&world, "Deployment", "other").await, 1);
     world.end().await;
 }
 
