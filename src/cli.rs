@@ -153,6 +153,10 @@ pub enum Command {
     /// Force-sync selected ExternalSecrets, without a policy
     Sync(SyncArgs),
     /// Restart workloads that run with old data, by the policy's `restart` rules, without syncing
+    #[command(
+        mut_arg("columns", |arg| arg.hide(true)),
+        mut_arg("sort_by", |arg| arg.hide(true)),
+    )]
     Restart(RunArgs),
     /// Receive rotation events from queues, sync what they concern, and acknowledge what is proven
     Events(Box<EventsArgs>),
@@ -438,6 +442,8 @@ pub struct RunArgs {
     pub restart: RestartFlags,
     #[command(flatten)]
     pub providers: ProviderArgs,
+    #[command(flatten)]
+    pub table: TableArgs,
 }
 
 /// `events`
@@ -478,7 +484,7 @@ pub struct SelectArgs {
 }
 
 /// The flags for a table of ExternalSecrets.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Table")]
 pub struct TableArgs {
     /// Columns of the table, for example `namespace,name,age` (repeatable). An unknown name lists all columns
@@ -625,6 +631,8 @@ pub struct SyncArgs {
     /// Refuse to restart more than this number of workloads
     #[arg(long, value_name = "N", help_heading = "Ceilings")]
     pub max_restarts: Option<u32>,
+    #[command(flatten)]
+    pub table: TableArgs,
 }
 
 impl SyncArgs {
@@ -958,6 +966,11 @@ impl TableArgs {
         if let Some(column) = self.sort_by {
             document.sort_by(column);
         }
+    }
+
+    /// [`TableArgs::check`] for a command that changes something, or only plans it.
+    pub fn check_run(&self, is_dry_run: bool) -> Result<(), Failure> {
+        self.check(if is_dry_run { Kind::Plan } else { Kind::Report })
     }
 
     /// The view with the columns that were asked for.

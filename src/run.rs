@@ -14,6 +14,7 @@ use pace::{Silence, Wait};
 use crate::{
     announce::{EventData, announce, announce_on_pod},
     asked::Named,
+    cli::TableArgs,
     discover::{Discovered, discover},
     drift::check::Check,
     exit::Exit,
@@ -98,6 +99,8 @@ pub struct Pipeline<'a> {
     pub digest: Option<&'a str>,
     /// The output format of the report.
     pub output: Option<Output>,
+    /// How the table is shown.
+    pub table: TableArgs,
     /// The start time of the run.
     pub started: jiff::Timestamp,
 }
@@ -604,7 +607,11 @@ impl Pipeline<'_> {
 
     fn print(&self, document: &Document) -> Result<(), Failure> {
         let files = self.context.session.world.record.files();
-        print_as(self.output, &files, document, text::render)
+        let mut document = document.clone();
+        self.table.sort(&mut document);
+        print_as(self.output, &files, &document, |document, view| {
+            text::render(document, &self.table.view(view))
+        })
     }
 
     /// The report, and the exit code. If a limit refused the plan, the plan.

@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt as _;
 use super::run::{access, options};
 use crate::{
     asked::{Named, act_flags},
-    cli::EventsArgs,
+    cli::{EventsArgs, TableArgs},
     events::{self, EventsDocument, Job, Source, Tally, check_owners, story},
     exit::Exit,
     failure::Failure,
@@ -59,6 +59,7 @@ pub(super) async fn events(session: &Session, args: &EventsArgs) -> Result<Exit,
             scope: Scope::All,
             digest: Some(&loaded.digest),
             output: args.form.output,
+            table: TableArgs::default(),
             started,
         },
         events: &events,

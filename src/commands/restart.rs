@@ -8,6 +8,11 @@ use crate::{
 };
 
 pub(super) async fn restart(session: &Session, args: RunArgs) -> Result<Exit, Failure> {
+    if !args.table.columns.is_empty() || args.table.sort_by.is_some() {
+        return Err(Failure::usage(
+            "--columns and --sort-by are for tables of ExternalSecrets, and `restart` shows workloads",
+        ));
+    }
     let mut flags = act_flags(&args.act);
     flags.insert("sync.when".to_owned(), json!("never"));
     let loaded = load(session, &args, flags)?;

@@ -23,6 +23,7 @@ pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Failur
 /// Loads the policy of a run.
 pub(super) fn load(session: &Session, args: &RunArgs, mut flags: Flags) -> Result<Loaded, Failure> {
     flags.extend(reading_if_asked(&args.providers));
+    args.table.check_run(args.act.dry_run)?;
     session.check_namespace()?;
     session.policy_from_files(&args.policy.config, flags, (&args.policy.ceilings).into())
 }
@@ -58,6 +59,7 @@ pub(super) async fn by_policy(
         scope,
         digest: Some(&loaded.digest),
         output: args.form.output,
+        table: args.table.clone(),
         started,
     };
     run_or_preview(&pipeline, &args.act).await

@@ -19,6 +19,7 @@ use crate::{
 pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Failure> {
     let asks = !args.act.yes && !args.act.dry_run && session.connection.sandbox.is_none();
     check(&args)?;
+    args.table.check_run(args.act.dry_run)?;
     let started = session.world.clock.now();
     let selects = |namespace: &str| entry(&args, namespace);
     let (loaded, connected) = session
@@ -53,6 +54,7 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Fail
         },
         digest: None,
         output: args.form.output,
+        table: args.table.clone(),
         started,
     };
     run_or_preview(&pipeline, &args.act).await

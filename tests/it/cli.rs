@@ -401,6 +401,39 @@ async fn without_a_name_the_sandbox_shows_an_example() {
 }
 
 #[tokio::test]
+async fn columns_of_a_run_are_chosen_and_sorted() {
+    let workspace = without_cluster();
+    for command in [&["run"][..], &["sync", "-A"], &["run", "--dry-run"]] {
+        let table = [
+            "--sandbox",
+            "--columns",
+            "name,namespace",
+            "--sort-by",
+            "name",
+        ];
+        let outcome = workspace.run(&[command, &table].concat()).await;
+        let lines = outcome.exits(0).stdout.lines();
+        let rows = lines.skip_while(|line| !line.starts_with("NAME "));
+        let rows: Vec<&str> = rows.take_while(|line| !line.is_empty()).collect();
+        assert!(rows.len() > 10, "{}", outcome.stdout);
+        let names = rows.iter().skip(1);
+        assert!(
+            names.is_sorted_by_key(|row| row.split(' ').next()),
+            "{rows:?}"
+        );
+    }
+    let outcome = workspace
+        .run(&["restart", "--sandbox", "--columns", "name"])
+        .await;
+    assert!(
+        outcome
+            .exits(2)
+            .stderr
+            .contains("`restart` shows workloads")
+    );
+}
+
+#[tokio::test]
 async fn column_without_values_is_refused() {
     let workspace = without_cluster();
     for (command, column) in [

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Asked;
 use crate::{
     asked::{Named, without_drift},
-    cli::PublishWhat,
+    cli::{PublishWhat, TableArgs},
     exit::Exit,
     failure::Failure,
     inventory::Inventory,
@@ -165,6 +165,7 @@ impl<'a> Then<'a> {
             scope: Scope::Published,
             digest: Some(&self.asked.loaded.digest),
             output: self.output,
+            table: TableArgs::default(),
             started: self.started,
         }
     }
