@@ -39,8 +39,10 @@ RUN --mount=type=cache,target=/go/pkg/mod,sharing=locked \
     go install -ldflags=-s "sigs.k8s.io/kustomize/kustomize/v5@$KUSTOMIZE" && \
     go install -ldflags=-s "github.com/getsops/sops/v3/cmd/sops@$SOPS"
 
-# The stage that builds the binary, or an image that has it.
+# The stage that builds the binary, or an image that has it. Without an instruction, podman would take that image for one of this build, and
+# delete it at the end.
 FROM ${BINARY} AS binary
+LABEL org.opencontainers.image.title="eso-sync-binary"
 
 # For sources over SSH, and for kustomizations and SOPS files that eso-sync itself does not read.
 FROM ${DEBIAN} AS tools
