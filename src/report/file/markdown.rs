@@ -138,21 +138,21 @@ fn link(link: &ChainLink) -> String {
 
 fn notes(text: &mut String, sheet: &Sheet, most: usize) {
     for note in sheet.notes.iter().take(most) {
-        let place = match &note.place {
-            Some((file, Some(line))) => format!("{}:{line}: ", file.markdown()),
-            Some((file, None)) => format!("{}: ", file.markdown()),
-            None => String::new(),
+        let (plain, place) = match &note.place {
+            Some((file, line)) => {
+                let line = line.map_or_else(String::new, |line| format!("{line}:"));
+                let plain = format!("{}:{line}", file.exact());
+                (plain, format!("{}:{line} ", file.markdown()))
+            }
+            None => (String::new(), String::new()),
         };
         let Note {
             level, text: what, ..
         } = note;
         // The message of an error may name its place, too.
+        let named = !plain.is_empty() && what.exact().starts_with(&plain);
+        let place = if named { "" } else { &*place };
         let what = what.markdown();
-        let place = if what.starts_with(&place) {
-            ""
-        } else {
-            &*place
-        };
         let _ = writeln!(text, "- {} {place}{what}", mark(*level));
     }
     more(text, sheet.notes.len(), most);
