@@ -14,7 +14,14 @@ pub fn choose(cli: &mut Cli) -> Option<String> {
         Content::Directory(_) => return None,
     };
     let example = content.example()?;
+    // Another namespace does not have it.
+    let is_elsewhere = cli
+        .connection
+        .namespace
+        .as_ref()
+        .is_some_and(|it| it != example.namespace);
     let chosen = match &mut cli.command {
+        Command::Diagnose(_) | Command::Sync(_) if is_elsewhere => None,
         Command::Diagnose(args) => name(args, example.name).then(|| {
             let namespace = cli
                 .connection

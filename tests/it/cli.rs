@@ -391,6 +391,13 @@ async fn without_a_name_the_sandbox_shows_an_example() {
             assert!(!outcome.stdout.is_empty(), "{command}");
         }
     }
+    // The example is in another namespace.
+    for command in ["diagnose", "sync"] {
+        workspace
+            .run(&[command, "--sandbox", "-n", "web"])
+            .await
+            .exits(2);
+    }
     // The examples are not in a directory.
     let file = workspace.file("empty.yaml", "");
     let directory = file.parent().expect("a directory").display();
