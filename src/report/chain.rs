@@ -87,9 +87,10 @@ impl Document {
         self.with_chains_of(plan, results, |_, _| true)
     }
 
-    /// Adds the chains of what was synced or failed.
+    /// Adds the chains of what was synced or failed, and of the other Secrets whose workloads were restarted or failed.
     #[must_use]
     pub fn with_chain_of_syncs(self, plan: &Plan, results: &Results) -> Self {
+        let restarts = self.restarts_with_a_chain();
         let is_good = |item: &DocumentItem| item.outcome == Some(Outcome::Synced);
         let bad = self
             .synced_or_failed()
@@ -97,10 +98,16 @@ impl Document {
             .count();
         // What failed comes before what went well.
         let (mut bad, mut good) = (bad.min(MOST), MOST.saturating_sub(bad));
-        self.with_chains_of(plan, results, |item, _| {
+        self.with_chains_of(plan, results, |item, planned| {
+            let is_restarted = || {
+                let id = planned.secret_id();
+                let mut restarts = restarts.iter();
+                restarts.any(|restart| is_concerned(restart, &id, &results.restarts))
+            };
             let left = match item.outcome {
-                None | Some(Outcome::Skipped) => return false,
-                Some(Outcome::Synced) => &mut good,
+                None => return false,
+                Some(Outcome::Skipped) if !is_restarted() => return false,
+                Some(Outcome::Synced | Outcome::Skipped) => &mut good,
                 Some(Outcome::Failed | Outcome::Unproven | Outcome::NotReached) => &mut bad,
             };
             let is_shown = *left > 0;
@@ -115,14 +122,19 @@ impl Document {
         self.items.iter().filter(outcome)
     }
 
-    /// Adds the chains of the Secrets whose workloads were restarted or failed.
-    #[must_use]
-    pub fn with_chain_of_restarts(self, plan: &Plan, results: &Results) -> Self {
+    /// The workloads that were restarted or failed.
+    fn restarts_with_a_chain(&self) -> Vec<DocumentRestart> {
         let restarts = self.restarts.iter().filter(|restart| {
             let outcome = restart.outcome;
             outcome.is_some_and(|it| it == RestartOutcome::Restarted || !it.is_good())
         });
-        let restarts: Vec<DocumentRestart> = restarts.cloned().collect();
+        restarts.cloned().collect()
+    }
+
+    /// Adds the chains of the Secrets whose workloads were restarted or failed.
+    #[must_use]
+    pub fn with_chain_of_restarts(self, plan: &Plan, results: &Results) -> Self {
+        let restarts = self.restarts_with_a_chain();
         let mut left = MOST;
         self.with_chains_of(plan, results, |_, planned| {
             let id = planned.secret_id();
