@@ -1,6 +1,6 @@
 //! The command line: flags, arguments and their help texts. Parsed by clap, interpreted in `command`.
 
-use std::{ffi::OsStr, path::PathBuf};
+use std::{borrow::Cow, ffi::OsStr, path::PathBuf};
 
 use clap::{
     ArgAction, Args, Parser, Subcommand, ValueEnum,
@@ -966,6 +966,15 @@ impl TableArgs {
         if let Some(column) = self.sort_by {
             document.sort_by(column);
         }
+    }
+
+    /// The document in the order that was asked for. It is copied only to be sorted.
+    pub fn sorted<'d>(&self, document: &'d Document) -> Cow<'d, Document> {
+        let mut sorted = Cow::Borrowed(document);
+        if self.sort_by.is_some() {
+            self.sort(sorted.to_mut());
+        }
+        sorted
     }
 
     /// [`TableArgs::check`] for a command that changes something, or only plans it.

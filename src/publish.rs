@@ -122,15 +122,25 @@ impl Prepare {
     }
 }
 
+/// The plan. It is made again only if a revision that would be overwritten is newer.
+async fn plan_of(items: &[Prepare], facts: &mut Facts, known: &AllKnown) -> Plan {
+    let plan = publish::plan::plan(&facts.input(known));
+    facts.newer = newer(items, &plan, known).await;
+    if facts.newer.is_empty() {
+        plan
+    } else {
+        publish::plan::plan(&facts.input(known))
+    }
+}
+
 /// So many published revisions are compared with the one to publish. Each costs a call.
 const MOST_COMPARED: usize = 20;
 
 /// The published revisions that come after the one to publish, of the secrets that would be overwritten.
-async fn newer(items: &[Prepare], facts: &Facts, known: &AllKnown) -> BTreeSet<String> {
-    let plan = publish::plan::plan(&facts.input(known));
+async fn newer(items: &[Prepare], plan: &Plan, known: &AllKnown) -> BTreeSet<String> {
     let mut compared = BTreeSet::new();
     let mut newer = BTreeSet::new();
-    for entry in plan.entries {
+    for entry in &plan.entries {
         let of_entry = |prepare: &&Prepare| prepare.planned == Some(entry.item);
         let prepare = items.iter().find(of_entry);
         let provenance = known
@@ -272,8 +282,7 @@ impl Job<'_> {
             readers: self.readers,
         };
         let known = look(how, &mut facts).await;
-        facts.newer = newer(&items, &facts, &known).await;
-        let plan = publish::plan::plan(&facts.input(&known));
+        let plan = plan_of(&items, &mut facts, &known).await;
         Ok(Prepared {
             items,
             facts,

@@ -607,9 +607,8 @@ impl Pipeline<'_> {
 
     fn print(&self, document: &Document) -> Result<(), Failure> {
         let files = self.context.session.world.record.files();
-        let mut document = document.clone();
-        self.table.sort(&mut document);
-        print_as(self.output, &files, &document, |document, view| {
+        let document = self.table.sorted(document);
+        print_as(self.output, &files, &*document, |document, view| {
             text::render(document, &self.table.view(view))
         })
     }

@@ -302,6 +302,7 @@ mod tests {
         let plain = Server::parse(&packets(&["version 2\n", "fetch=shallow\n", ""])).unwrap();
         assert!(!text(&plain).contains("filter") && text(&plain).contains("deepen 1"));
     }
+
     #[test]
     fn history_is_fetched_only_without_folders_and_files() {
         let commit: Id = A.parse().unwrap();

@@ -1,4 +1,4 @@
-//! What to do about the words of `publish`, `events`, `advise` and `history`, and about alerts.
+//! What to do about the words of `publish`, `events`, `advise` and `history`.
 
 use publish::Reason;
 

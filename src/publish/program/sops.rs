@@ -143,7 +143,7 @@ async fn decrypt(
         ("HOME", home.path().into()),
         ("GNUPGHOME", home.path().join("gnupg").into()),
         ("SOPS_AGE_KEY_FILE", home.path().join("age").into()),
-        // There is none, and it must not be one of another folder.
+        // No gpg is needed. Without this, sops would start one that it finds.
         ("SOPS_GPG_EXEC", "/nonexistent".into()),
     ];
     call.run().await.map_err(|failed| match failed {
