@@ -34,8 +34,12 @@ impl Foreign {
     /// The text as text on one line of Markdown: no markup, no HTML, no link, no mention, no cell of a table.
     pub fn markdown(&self) -> String {
         let mut escaped = String::new();
-        for c in self.terminal().chars() {
+        let text = self.terminal();
+        let mut rest = text.chars().peekable();
+        while let Some(c) = rest.next() {
             match c {
+                // It neither starts the name of an emoji nor follows the scheme of a link.
+                ':' if rest.peek() == Some(&' ') => escaped.push(c),
                 // Harmless between other characters, and frequent in names.
                 '-' | '/' | ',' | ' ' | '\'' | '.' | '%' | ';' | '(' | ')' | '"' | '?' => {
                     escaped.push(c);
@@ -215,6 +219,7 @@ mod tests {
             ("@team", "&#64;&#8203;team"),
             ("&amp;", "&#38;amp;"),
             ("https://x", "https&#58;//x"),
+            ("denied: no right: :x:", "denied: no right: &#58;x&#58;"),
             ("www.x", "www&#46;x"),
             ("a\nb\\", "a&#92;nb&#92;"),
         ] {

@@ -66,6 +66,7 @@ pub mod select;
 pub mod selector;
 pub mod session;
 pub mod settings;
+pub mod similar;
 pub mod stop;
 pub mod suggest;
 pub mod sync;

@@ -10,10 +10,8 @@ use crate::{
     failure::Failure,
     foreign::line,
     policy::{Policy, Selection},
+    similar::{self, SHOWN},
 };
-
-/// The names and namespaces that a hint contains.
-const SHOWN: usize = 3;
 
 /// Adds what the user may have meant to the error about this name, if the cluster tells.
 pub async fn suggesting(
@@ -65,16 +63,8 @@ pub fn hint(name: &str, namespace: Option<&str>, ids: &[Id]) -> Option<String> {
     let here = ids
         .iter()
         .filter(|id| namespace.is_none_or(|it| it == id.namespace));
-    let near = here.map(|id| (strsim::damerau_levenshtein(name, &id.name), &*id.name));
-    let near: BTreeSet<(usize, &str)> = near
-        .filter(|(far, _)| *far <= (name.len() / 3).max(1))
-        .collect();
-    let shown: Vec<String> = near
-        .iter()
-        .take(SHOWN)
-        .map(|(_, name)| format!("`{}`", line(name)))
-        .collect();
-    (!shown.is_empty()).then(|| format!("did you mean {}?", shown.join(" or ")))
+    let near = similar::nearest(name, here.map(|id| &*id.name));
+    similar::question(&near)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::{
     policy::StorePattern,
     readers::Readers,
     select::store_matches,
+    similar::{SHOWN, nearest},
 };
 
 /// What a command asks about. Each part that is given narrows the answer; several keys are alternatives.
@@ -32,6 +33,8 @@ pub struct Affected {
     pub of: BTreeMap<Id, BTreeSet<Way>>,
     /// The ExternalSecrets whose spec is not known, each with the reason. They may be affected, too.
     pub unknown: BTreeMap<Id, String>,
+    /// The keys that the user may have meant, if nothing is affected.
+    pub similar: Vec<String>,
 }
 
 /// How a change reaches an ExternalSecret.
@@ -85,13 +88,22 @@ pub fn affected(question: &Question, inventory: &Inventory) -> Affected {
         namespace.is_none_or(|namespace| id.namespace == *namespace)
             && (!by_reads || secret.is_none_or(|secret| written.as_ref() == Some(secret)))
     };
+    let similar = if of.is_empty() {
+        search.similar(question)
+    } else {
+        Vec::new()
+    };
     of.retain(|id, _| is_asked(id));
     let mut unknown = search.readers.unknown;
     unknown.retain(|id, _| {
         let namespace = question.namespace.as_ref();
         namespace.is_none_or(|namespace| id.namespace == *namespace)
     });
-    Affected { of, unknown }
+    Affected {
+        of,
+        unknown,
+        similar,
+    }
 }
 
 impl<'a> Search<'a> {
@@ -146,6 +158,33 @@ impl<'a> Search<'a> {
             }
         }
         of
+    }
+
+    /// The names of keys or Secrets that are nearest to those that were asked for.
+    fn similar(&self, question: &Question) -> Vec<String> {
+        let read = self.readers.index.all().filter_map(|used| match used.what {
+            What::Secret { key, .. } => Some(&**key),
+            What::Find { .. } => None,
+        });
+        let read: BTreeSet<&str> = read.collect();
+        let keys = question.keys.iter().flat_map(|key| &key.names);
+        let keys = keys.flat_map(|name| nearest(name, read.iter().copied()));
+        let all = self.inventory.external_secrets.iter();
+        let written: Vec<String> = all
+            .filter(|one| one.target.written)
+            .map(|one| one.secret_id().to_string())
+            .collect();
+        let secret = question.secret.as_ref().map(ToString::to_string);
+        let secrets = secret
+            .iter()
+            .flat_map(|secret| nearest(secret, written.iter().map(|name| &**name)));
+        let mut similar: Vec<String> = Vec::new();
+        for name in keys.chain(secrets).map(str::to_owned) {
+            if !similar.contains(&name) && similar.len() < SHOWN {
+                similar.push(name);
+            }
+        }
+        similar
     }
 
     /// Those that write the Secret, with everything that they read.

@@ -35,6 +35,10 @@ pub struct Impact {
     /// The run that printed the document.
     pub run: Run,
     pub asked: Asked,
+    /// The keys or Secrets that may have been meant, if nothing was found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub similar: Vec<Foreign>,
     pub summary: ImpactSummary,
     /// The ExternalSecrets that use the keys, sorted by namespace and name.
     pub items: Vec<ImpactItem>,
@@ -230,6 +234,7 @@ pub fn document(facts: Facts<'_>, run: Run) -> Impact {
         kind: "Impact",
         run,
         asked: facts.asked.clone(),
+        similar: facts.affected.similar.iter().map(Into::into).collect(),
         summary,
         items,
         workloads,

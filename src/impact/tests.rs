@@ -51,6 +51,7 @@ fn impact(hostile: &str) -> Impact {
             keys: vec![text()],
             ..Asked::default()
         },
+        similar: vec![text()],
         summary: ImpactSummary::default(),
         items: vec![ImpactItem {
             namespace: text(),

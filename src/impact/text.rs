@@ -8,6 +8,7 @@ use crate::{
     noun::counted,
     reason::Reason,
     report::{DocumentAction, Header, fitted, view::View},
+    similar,
 };
 
 /// The columns of ExternalSecrets.
@@ -79,7 +80,12 @@ fn nothing(impact: &Impact) -> String {
     }
     let within = asked.namespace.as_ref();
     let within = within.map_or_else(String::new, |it| format!(" in namespace {}", it.terminal()));
-    format!("No ExternalSecret{within} {}.\n", parts.join(" and "))
+    let names: Vec<&str> = impact.similar.iter().map(Foreign::exact).collect();
+    let similar = similar::question(&names).map_or_else(String::new, |it| format!(" {it}"));
+    format!(
+        "No ExternalSecret{within} {}.{similar}\n",
+        parts.join(" and ")
+    )
 }
 
 pub(super) fn keys(item: &ImpactItem) -> Vec<Foreign> {

@@ -1,6 +1,6 @@
 //! The chain from the provider to the pods: one line for each link, which is proven, or not proven with the reason.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use eso_model::Id;
 use schemars::JsonSchema;
@@ -335,7 +335,7 @@ fn table(chain: &[Link], view: &View) -> String {
     rows.sort();
     let headers = [
         Header::name("EXTERNALSECRET"),
-        Header::sentence("PROVEN"),
+        Header::name("PROVEN"),
         Header::sentence("NOT PROVEN"),
     ];
     let table = fitted(&headers, rows.into_iter(), view.of_tables());
@@ -343,17 +343,23 @@ fn table(chain: &[Link], view: &View) -> String {
         0 => String::new(),
         more => format!("and {more} more, all proven (`-o wide` shows them)\n"),
     };
-    let unread: BTreeSet<&str> = chain
-        .iter()
-        .filter(|link| link.was_not_read())
-        .map(|link| link.message.exact())
-        .collect();
-    let mut text = format!("\n{table}{rest}");
-    for why in unread {
-        text.push_str(why);
-        text.push('\n');
+    format!("\n{table}{rest}{}", unread(chain))
+}
+
+/// A line for each kind of link that was not read, with the objects that it concerns.
+fn unread(chain: &[Link]) -> String {
+    let mut concerned: BTreeMap<&str, Vec<&Foreign>> = BTreeMap::new();
+    for link in chain.iter().filter(|link| link.was_not_read()) {
+        concerned
+            .entry(link.message.exact())
+            .or_default()
+            .push(&link.of);
     }
-    text
+    let lines = concerned.into_iter().map(|(why, of)| {
+        let of = foreign::first(FEW, of.into_iter());
+        format!("{why}: {of}\n")
+    });
+    lines.collect()
 }
 
 /// The kind of a link, or the workload without its namespace.

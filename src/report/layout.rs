@@ -15,6 +15,9 @@ const NARROW_GAP: usize = 2;
 /// Columns are left out before names get shorter than this.
 const READABLE: usize = 12;
 
+/// Sentences are shortened to this before names are.
+const SENTENCE: usize = 24;
+
 /// The shortest form of a name, if nothing else can be left out.
 const SHORTEST: usize = 5;
 
@@ -199,6 +202,14 @@ impl Fitted {
             }
         }
     }
+
+    /// The width if only sentences are shortened.
+    fn with_sentences_within(&self, longest: usize) -> usize {
+        match self.header.cut {
+            Some(Cut::End) => self.within(longest),
+            None | Some(Cut::Middle) => self.natural,
+        }
+    }
 }
 
 /// The width of the lines.
@@ -224,12 +235,21 @@ fn fit(columns: &mut [Fitted], width: Option<usize>) -> usize {
         first.is_shown = false;
     }
     let longest = columns.iter().map(|column| column.natural).max();
-    let longest = (SHORTEST..=longest.unwrap_or_default())
+    let longest = longest.unwrap_or_default();
+    let fits = |width_of: &dyn Fn(&Fitted) -> usize| total(columns, NARROW_GAP, width_of) <= width;
+    // Names stay whole as long as the start of each sentence can be read.
+    let of_sentences = (SENTENCE..=longest)
         .rev()
-        .find(|&longest| total(columns, NARROW_GAP, |column| column.within(longest)) <= width)
+        .find(|&longest| fits(&|column| column.with_sentences_within(longest)));
+    let of_all = (SHORTEST..=longest)
+        .rev()
+        .find(|&longest| fits(&|column| column.within(longest)))
         .unwrap_or(SHORTEST);
     for column in columns {
-        column.width = column.within(longest);
+        column.width = match of_sentences {
+            Some(longest) => column.with_sentences_within(longest),
+            None => column.within(of_all),
+        };
     }
     NARROW_GAP
 }

@@ -249,6 +249,30 @@ async fn impact_of_an_unused_key_says_so() {
 }
 
 #[tokio::test]
+async fn impact_of_a_misspelt_name_shows_the_nearest_ones() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    let secret = format!("{}/bd", world.namespace);
+    for (arguments, similar) in [
+        (vec!["impact", "prod/bd"], "prod/db".to_owned()),
+        (
+            vec!["impact", "--secret", &secret],
+            format!("{}/db", world.namespace),
+        ),
+    ] {
+        let outcome = world.bin.run(&arguments).await;
+        let shown = outcome.exits(0).stdout.lines().next().unwrap_or_default();
+        let asked = format!(" did you mean `{similar}`");
+        assert!(shown.contains(&asked), "{shown}");
+        let document = world
+            .bin
+            .run(&[&*arguments, &["-o", "json"]].concat())
+            .await;
+        assert_eq!(document.document()["similar"][0], *similar);
+    }
+}
+
+#[tokio::test]
 async fn impact_needs_a_selector_that_is_valid() {
     let world = World::sandbox().await;
     for (arguments, why) in [

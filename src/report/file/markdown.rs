@@ -107,7 +107,7 @@ fn short(sheet: &Sheet, most: usize) -> String {
 /// The chains of the items that changed, and the workloads outside of a chain.
 fn changed(text: &mut String, sheet: &Sheet, most: usize) {
     let rows = sheet.rows.iter();
-    let changed: Vec<&Row> = rows.filter(|row| row.level == Level::Changed).collect();
+    let changed: Vec<&Row> = rows.filter(|row| has_changed(row)).collect();
     if changed.is_empty() {
         return;
     }
@@ -129,6 +129,13 @@ fn changed(text: &mut String, sheet: &Sheet, most: usize) {
         }
     }
     more(text, changed.len(), most);
+}
+
+/// True if the object changed, or a workload of its chain did although it needed no sync itself.
+fn has_changed(row: &Row) -> bool {
+    let is_fine = matches!(row.level, Level::Good | Level::Skipped);
+    let mut links = row.chain.iter();
+    row.level == Level::Changed || is_fine && links.any(|link| link.level == Level::Changed)
 }
 
 fn link(link: &ChainLink) -> String {

@@ -113,6 +113,46 @@ fn markdown_shows_what_needs_attention_and_the_chain_of_what_changed() {
 }
 
 #[test]
+fn markdown_shows_the_chain_of_a_restart_without_a_sync() {
+    let link = |kind, name: &str, level, state| ChainLink {
+        kind,
+        name: name.into(),
+        level,
+        state,
+    };
+    let row = |name: &str, level, restarted| Row {
+        kind: "ExternalSecret",
+        namespace: "shop".into(),
+        name: name.into(),
+        level,
+        chain: vec![
+            link("Secret", name, Level::Good, "in-sync"),
+            link("Deployment", name, restarted, "restarted"),
+        ],
+        ..Row::default()
+    };
+    let sheet = Sheet {
+        rows: vec![
+            row("good", Level::Good, Level::Changed),
+            row("skipped", Level::Skipped, Level::Changed),
+            row("current", Level::Good, Level::Good),
+            row("failed", Level::Failed, Level::Changed),
+        ],
+        notes: Vec::new(),
+        ..sheet()
+    };
+    let text = markdown(&sheet, LIMIT);
+    let chains: Vec<&str> = text.lines().filter(|line| line.starts_with("- ")).collect();
+    assert_eq!(
+        chains,
+        [
+            "- **shop/good**: Secret good (✅ in-sync) → Deployment good (🔄 restarted)",
+            "- **shop/skipped**: Secret skipped (✅ in-sync) → Deployment skipped (🔄 restarted)",
+        ]
+    );
+}
+
+#[test]
 fn sarif_has_a_result_for_what_needs_attention() {
     assert_snapshot!(sarif::sarif(&sheet()).unwrap());
 }
