@@ -46,6 +46,8 @@ fn aws() -> String {
         "secretsmanager:BatchGetSecretValue",
         "secretsmanager:ListSecrets",
     ];
+    // A wildcard would open the files of others, too: name the keys that `sops.kms` lists.
+    let sops_key = "arn:aws:kms:REGION:ACCOUNT:key/ID-OF-THE-SOPS-KEY";
     let policy = json!({
         "Version": "2012-10-17",
         "Statement": [
@@ -57,6 +59,7 @@ fn aws() -> String {
             statement("OnlyToListParameters", &["ssm:DescribeParameters"], "*"),
             statement("OnlyToPruneParameters", &["ssm:DeleteParameter"], parameters),
             for_customer_keys(&["kms:Decrypt", "kms:GenerateDataKey"]),
+            statement("OnlyForSopsFilesWithKeysOfKms", &["kms:Decrypt"], sops_key),
         ],
     });
     format!("{policy:#}\n")
@@ -75,6 +78,16 @@ az role assignment create --role "eso-sync publish" --assignee "$PRINCIPAL_ID" -
 
 # For each vault that uses access policies (`delete` and `recover` are only needed to prune and to restore):
 az keyvault set-policy --name "$VAULT" --object-id "$PRINCIPAL_ID" --secret-permissions get list set delete recover
+
+# For each key in Key Vault that opens SOPS files, in a vault with Azure RBAC:
+az role definition create --role-definition '{
+  "Name": "eso-sync sops", "AssignableScopes": ["'"$SUBSCRIPTION_ID"'"],
+  "DataActions": ["Microsoft.KeyVault/vaults/keys/decrypt/action"]
+}'
+az role assignment create --role "eso-sync sops" --assignee "$PRINCIPAL_ID" --scope "$VAULT_ID/keys/$KEY"
+
+# In a vault with access policies:
+az keyvault set-policy --name "$VAULT" --object-id "$PRINCIPAL_ID" --key-permissions decrypt
 "#;
 
 const GCP: &str = r#"# The role "Secret Manager Admin" also permits to change who has access, so this one is narrower. The last two lines of permissions
@@ -85,6 +98,10 @@ secretmanager.versions.list,secretmanager.versions.get,secretmanager.versions.ac
 secretmanager.versions.disable,secretmanager.versions.enable,secretmanager.versions.destroy,\
 secretmanager.secrets.delete
 gcloud projects add-iam-policy-binding "$PROJECT" --member "$MEMBER" --role "projects/$PROJECT/roles/esoSyncPublish"
+
+# For each key of KMS that opens SOPS files:
+gcloud kms keys add-iam-policy-binding "$KEY" --keyring "$KEYRING" --location "$LOCATION" --project "$PROJECT" \
+--member "$MEMBER" --role roles/cloudkms.cryptoKeyDecrypter
 "#;
 
 const VAULT: &str = r#"# For each KV version 2 mount. Replace `kv` with its path, and `*` with the folders that are published.
@@ -111,6 +128,11 @@ path "kv/destroy/*" {
   capabilities = ["update"]
 }
 
+# Only needed for SOPS files with a key of the transit engine. Replace `transit` with its path, and `NAME` with the key.
+path "transit/decrypt/NAME" {
+  capabilities = ["update"]
+}
+
 # eso-sync checks that a mount is a KV engine before it uses it. Every token that can use a mount can do this, so this rule is only
 # needed if a broader rule denies it.
 path "sys/internal/ui/mounts/*" {
@@ -130,6 +152,23 @@ mod tests {
     use super::*;
 
     /// Who may publish must not be able to change who has access, or to remove secrets for good.
+    /// A key that is not named would open the files of others.
+    #[test]
+    fn keys_of_sops_files_are_rights_of_their_own_and_named() {
+        for (side, right) in [
+            (
+                Side::Aws,
+                "\"arn:aws:kms:REGION:ACCOUNT:key/ID-OF-THE-SOPS-KEY\"",
+            ),
+            (Side::Azure, "--scope \"$VAULT_ID/keys/$KEY\""),
+            (Side::Gcp, "gcloud kms keys add-iam-policy-binding \"$KEY\""),
+            (Side::Vault, "path \"transit/decrypt/NAME\""),
+        ] {
+            let rights = rights_to_publish(side);
+            assert_eq!(rights.matches(right).count(), 1, "{rights}");
+        }
+    }
+
     #[test]
     fn no_right_gives_access_to_others_or_deletes_for_good() {
         for side in [Side::Aws, Side::Azure, Side::Gcp, Side::Vault] {
