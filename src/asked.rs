@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use cluster::{Access, Cluster};
+use cluster::{Access, Cluster, names::is_name};
 use eso_model::{Id, StoreKey};
 use serde_json::{Value, json};
 
@@ -209,7 +209,10 @@ impl Among<'_> {
                         "`eso-sync sync {name} -n {}` syncs it without the policy",
                         id.namespace
                     )),
-                    None => hint(unknown(""), namespace),
+                    None => {
+                        let place = namespace.map(|it| format!(" in namespace {}", line(it)));
+                        hint(unknown(&place.unwrap_or_default()), namespace)
+                    }
                 }
             }
         }
@@ -489,7 +492,15 @@ impl Session {
 
 fn patterns(names: &[String]) -> Result<Vec<Pattern>, Failure> {
     let pattern = |name: &String| {
-        Pattern::new(name).map_err(|error| Failure::usage(format!("`{}` {error}", line(name))))
+        Pattern::new(name).map_err(|error| {
+            let failure = Failure::usage(format!("`{}` {error}", line(name)));
+            match name.split_once('/') {
+                Some((namespace, name)) if is_name(name) && is_namespace(namespace) => {
+                    failure.hint(format!("write `{name} -n {namespace}`"))
+                }
+                _ => failure,
+            }
+        })
     };
     names.iter().map(pattern).collect()
 }

@@ -1,5 +1,7 @@
 //! The command line: flags, arguments and their help texts. Parsed by clap, interpreted in `command`.
 
+mod called;
+
 use std::{borrow::Cow, ffi::OsStr, path::PathBuf};
 
 use clap::{
@@ -1094,17 +1096,21 @@ pub fn parse() -> Cli {
     use clap::FromArgMatches as _;
     let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
     let mut command = without_variables(command(), is_empty);
-    if std::env::args_os()
-        .next()
-        .is_some_and(|name| is_plugin(&name))
-    {
+    if by_kubectl() {
         command = command.bin_name("kubectl eso-sync");
     }
     let matches = command.get_matches();
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
-/// True if `kubectl` calls the program: a plugin is a program whose name starts with `kubectl-`, with `_` for `-` in the command.
+/// True if `kubectl` called the program.
+pub fn by_kubectl() -> bool {
+    std::env::args_os()
+        .next()
+        .is_some_and(|name| is_plugin(&name))
+}
+
+/// True if `kubectl` calls a program of this name: a plugin is a program whose name starts with `kubectl-`, with `_` for `-` in the command.
 fn is_plugin(name: &OsStr) -> bool {
     let file = std::path::Path::new(name).file_stem();
     file.is_some_and(|file| file == "kubectl-eso_sync")

@@ -21,17 +21,22 @@ mod status;
 mod sync;
 mod validate;
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+};
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, by_kubectl},
     example,
     exit::Exit,
     failure::Failure,
     monitor::Monitor,
     output::Reporting,
+    report::file::{FileFormat, Place, Target},
     screen::Screen,
     session::{Session, World},
+    telemetry::LogFormat,
 };
 
 /// Creates the report files of the command, so that nothing is changed if one of them cannot be written, and says that it starts.
@@ -54,10 +59,21 @@ fn open_reports(session: &Session, command: &Command) -> Result<(), Failure> {
     });
     monitor.start();
     reports.monitored_by(monitor);
-    reports.create(&files.reports, output)?;
     let summary = session.world.environment.get("GITHUB_STEP_SUMMARY");
-    if let Some(path) = summary.filter(|path| !path.is_empty()) {
-        reports.summarize_in(path.into());
+    let summary = summary.filter(|path| !path.is_empty()).map(PathBuf::from);
+    let by_itself = summary.clone().map(|path| Target {
+        format: FileFormat::Markdown,
+        place: Place::File(path),
+    });
+    // The summary of the step is written in any case, after what other commands have written there.
+    let asked = files.reports.iter();
+    let asked: Vec<Target> = asked
+        .filter(|target| by_itself.as_ref() != Some(target))
+        .cloned()
+        .collect();
+    reports.create(&asked, output)?;
+    if let Some(path) = summary {
+        reports.summarize_in(path);
     }
     Ok(())
 }
@@ -81,7 +97,9 @@ pub async fn execute(mut cli: Cli, world: World) -> Exit {
         session.world.record.in_container();
     }
     let screen = Screen::of_stdout(session.logging.color, &session.world.environment);
-    session.world.record.files().shown_on(screen);
+    let files = session.world.record.files();
+    files.shown_on(screen);
+    files.called_as(session.connection.called(by_kubectl()));
     let opened = open_reports(&session, &cli.command);
     let result = match cli.command {
         _ if opened.is_err() => opened.map(|()| Exit::Invalid),
@@ -113,14 +131,22 @@ pub async fn execute(mut cli: Cli, world: World) -> Exit {
 
 /// Reports a command that failed before it had anything else to report.
 fn report_failure(session: &Session, failure: &Failure, is_run: bool) -> Exit {
-    failure.print();
+    let files = session.world.record.files();
+    let print = |failure: &Failure| {
+        let called = files.called();
+        match session.logging.log_format {
+            LogFormat::Text => failure.print(&called),
+            LogFormat::Json => failure.log(&called),
+        }
+    };
+    print(failure);
     for annotation in failure.annotations(&session.world.environment) {
         // A closed stderr must not cause another error.
         writeln!(io::stderr(), "{annotation}").ok();
     }
     let run = session.run(None, None, session.world.clock.now());
-    if let Err(failure) = session.world.record.files().write(&failure.document(run)) {
-        failure.print();
+    if let Err(failure) = files.write(&failure.document(run)) {
+        print(&failure);
     }
     if is_run {
         session.write_termination_message(&failure.termination_summary());

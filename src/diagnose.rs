@@ -4,7 +4,10 @@ mod sheet;
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use eso_model::{expected::Difference, texts};
+use eso_model::{
+    expected::{Difference, why},
+    texts, unread,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -339,6 +342,10 @@ fn suggest_fix(facts: Facts<'_>, finding: &Finding, notes: &mut Notes) {
         if let Some(next) = finding.next_step(reason) {
             notes.then(next);
         }
+    } else if let Some(why) = &finding.unverifiable {
+        if let Some(next) = next_step_of(why.reason) {
+            notes.then(next);
+        }
     } else if finding.verdict.is_drift() {
         let id = &facts.item.id;
         if finding.verdict == Verdict::Tampered {
@@ -351,6 +358,17 @@ fn suggest_fix(facts: Facts<'_>, finding: &Finding, notes: &mut Notes) {
             id.name, id.namespace
         ));
     }
+}
+
+/// What to do about this word. The step of `unverifiable` itself leads to a diagnosis.
+fn next_step_of(word: &str) -> Option<&'static str> {
+    if let Some(reason) = Reason::of_read(word) {
+        return reason.next_step();
+    }
+    let known = why::ALL.iter().chain(unread::ALL);
+    known
+        .filter(|known| known.word == word)
+        .find_map(|known| known.next)
 }
 
 impl Diagnosis {

@@ -9,6 +9,7 @@ use cluster::{ErrorKind, connect::ConnectError};
 use serde_json::json;
 
 use crate::{
+    called::Called,
     discover::DiscoverError,
     exit::Exit,
     foreign,
@@ -154,6 +155,10 @@ impl From<LockError> for Failure {
             LockError::Held(_) => Self::new(Exit::Locked, &error),
             LockError::NoNamespace(_) => Self::new(Exit::NoAccess, &error)
                 .hint("name the namespace of the lock: `--lock-namespace NAME`"),
+            LockError::Call(call) if call.kind == ErrorKind::NotFound => {
+                Self::new(Exit::NoAccess, &error)
+                    .hint("create the namespace of the lock, or name another one with `--lock-namespace NAME`")
+            }
             LockError::Call(_) => Self::new(Exit::NoAccess, &error)
                 .hint("`eso-sync rbac` prints the rights that are needed. `lock.enabled: false` runs without a lock"),
         }
@@ -209,8 +214,15 @@ impl Failure {
         FailureDocument::new(run, &self.message, self.hint.as_ref(), problems.collect())
     }
 
-    /// Prints the error to stderr.
-    pub fn print(&self) {
+    /// Logs the error.
+    pub fn log(&self, called: &Called) {
+        let hint = self.hint.as_ref().map(|hint| called.in_commands(hint));
+        let exit_code = self.exit.code();
+        tracing::error!(exit_code, hint, "{}", self.message);
+    }
+
+    /// Prints the error to stderr. Its hint contains commands for the cluster of this call.
+    pub fn print(&self, called: &Called) {
         let Self {
             exit,
             message,
@@ -227,7 +239,12 @@ impl Failure {
         let message = foreign::lines(message);
         writeln!(io::stderr(), "error: {nothing}{message}").ok();
         if let Some(hint) = hint {
-            writeln!(io::stderr(), "\nhint: {}", foreign::lines(hint)).ok();
+            writeln!(
+                io::stderr(),
+                "\nhint: {}",
+                called.in_commands(&foreign::lines(hint))
+            )
+            .ok();
         }
     }
 }

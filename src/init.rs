@@ -425,7 +425,8 @@ fn restart(consumers: &Consumers) -> String {
             &format!("Not seen: {}: {}", line(&gap.what), line(&gap.why)),
         );
     }
-    text.push_str("# For a job, add `restart` to its flag --allow, and grant what `eso-sync rbac --config FILE` prints.\n");
+    text.push_str("# Restarts need a key for stamps: name the namespace that has it with --lock-namespace. For a job, add `restart` to its flag\n");
+    text.push_str("# --allow, and grant what `eso-sync rbac --config FILE` prints.\n");
     text.push_str("#restart:\n#  - match: references\n");
     text
 }

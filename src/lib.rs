@@ -17,6 +17,7 @@
 pub mod advise;
 pub mod announce;
 pub mod asked;
+pub mod called;
 pub mod cli;
 pub mod commands;
 pub mod consumers;

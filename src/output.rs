@@ -5,13 +5,19 @@ use std::{
     io::{self, Write as _},
     os::{
         fd::AsFd as _,
-        unix::fs::{FileTypeExt as _, MetadataExt as _},
+        unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use rustix::{
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
+    io::Errno,
+};
+
 use crate::{
+    called::Called,
     failure::Failure,
     history::Keeper,
     monitor::{Ended, Monitor, Receivers},
@@ -63,7 +69,8 @@ pub fn print_as<T: Tabular>(
         return written;
     }
     let view = View::of(output, files.screen());
-    let text = |document: &T| text(document, &view);
+    let called = files.called();
+    let text = |document: &T| called.in_commands(&text(document, &view));
     let rendered = output.unwrap_or(Output::Table).render(document, text);
     print(&rendered.map_err(|why| unprintable(&why))?)?;
     written
@@ -83,6 +90,7 @@ struct Files {
     own_stdout: bool,
     /// What stdout is connected to.
     screen: Screen,
+    called: Called,
     /// The summary of a step of GitHub Actions, to which every command adds.
     summary: Option<PathBuf>,
     monitor: Monitor,
@@ -132,6 +140,16 @@ impl ReportFiles {
     /// What stdout is connected to.
     pub fn screen(&self) -> Screen {
         self.files().screen
+    }
+
+    /// Sets how the user called the program.
+    pub fn called_as(&self, called: Called) {
+        self.files().called = called;
+    }
+
+    /// How the user called the program.
+    pub fn called(&self) -> Called {
+        self.files().called.clone()
     }
 
     /// Adds the summary of a step of GitHub Actions.
@@ -245,7 +263,7 @@ impl ReportFiles {
                     )));
                 }
                 Place::File(path) => {
-                    let file = File::create(path).map_err(|error| {
+                    let file = create(path).map_err(|error| {
                         Failure::usage(format!(
                             "--report {target}: the file cannot be written: {error}"
                         ))
@@ -319,6 +337,28 @@ impl ReportFiles {
     }
 }
 
+/// Creates the file. A pipe must have a reader: opening it would wait for one, perhaps for ever.
+fn create(path: &Path) -> io::Result<File> {
+    let without_waiting = OFlags::NONBLOCK.bits().cast_signed();
+    let opened = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(without_waiting)
+        .open(path);
+    let file = opened.map_err(|error| {
+        if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) {
+            io::Error::other("it is a pipe that nobody reads")
+        } else {
+            error
+        }
+    })?;
+    // The report itself may wait until the reader has taken it.
+    let flags = fcntl_getfl(&file)?;
+    fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+    Ok(file)
+}
+
 /// The device and the number of a file or a pipe. None for what can have several writers, such as `/dev/null`.
 fn identity(file: &File) -> Option<(u64, u64)> {
     let metadata = file.metadata().ok()?;
@@ -347,6 +387,11 @@ fn summarize(path: &Path, document: &impl Tabular) -> io::Result<()> {
     let mut file = OpenOptions::new().append(true).create(true).open(path)?;
     let used = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
     let text = markdown(&document.sheet(), LIMIT.saturating_sub(used));
+    if text.is_empty() {
+        return Err(io::Error::other(format!(
+            "it has {used} bytes already, and GitHub shows {LIMIT} at most"
+        )));
+    }
     file.write_all(text.as_bytes())
 }
 

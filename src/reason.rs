@@ -397,13 +397,13 @@ impl Reason {
                 "run `eso-sync diagnose NAME` to see why. `sync.onStillStale` can make the operator write the Secret again"
             }
             Self::Denied => {
-                "grant the store's identity read access at the provider, then run again"
+                "grant read access at the provider to the identity that was denied: in a sync the store's, in a check with `ambient` credentials this job's. Then run again"
             }
             Self::CredentialsExpired => {
-                "renew the credentials that the SecretStore uses, then run again"
+                "renew the credentials: in a sync those of the store, in a check with `ambient` those of this job. Then run again"
             }
             Self::LoginFailed => {
-                "fix the credentials of the SecretStore, or what the provider requires of them (role, trust policy, audience)"
+                "fix the credentials: in a sync those of the store, in a check with `ambient` those of this job. Or fix what the provider requires of them (role, trust policy, audience)"
             }
             Self::NamespaceNotAllowed => {
                 "add the namespace to `spec.conditions` of the ClusterSecretStore, or use another store"

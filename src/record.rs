@@ -10,6 +10,7 @@ use std::{
 use pace::Clock;
 
 use crate::{
+    called::Called,
     exit::{
         Exit,
         decide::{Tells, exit_of},
@@ -252,7 +253,7 @@ impl Record {
             });
         }
         let Some((document, form)) = work else {
-            return not_begun(level, in_container);
+            return not_begun(level, in_container, &files.called());
         };
         if in_container {
             write_termination_message(&report::termination_summary(&document));
@@ -263,12 +264,12 @@ impl Record {
 }
 
 /// Nothing was carried out, so there is nothing to report but the reason.
-fn not_begun(level: Level, in_container: bool) {
+fn not_begun(level: Level, in_container: bool, called: &Called) {
     let failure = Failure::stopped(level);
     if in_container {
         write_termination_message(&failure.termination_summary());
     }
-    failure.print();
+    failure.print(called);
 }
 
 /// The results of a run that was cut off.

@@ -240,7 +240,9 @@ impl Session {
             return Err(Failure::usage(format!(
                 "there is no terminal to ask on: \u{201c}{question}\u{201d}"
             ))
-            .hint("the table above is what would be changed. `--yes` does it without a question; `--dry-run` only prints it"));
+            .hint(
+                "`--yes` does it without a question; `--dry-run` only shows what would be changed",
+            ));
         }
         write!(io::stderr(), "{shown}\n{question} [y/N] ").ok();
         // A detached thread reads the answer, so that a signal can end the command before there is one.

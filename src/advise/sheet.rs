@@ -3,7 +3,7 @@
 use super::{
     document::{Advice, AdviceItem},
     suggest::Verdict,
-    text::{interval, totals},
+    text::{dollars, interval, totals},
 };
 use crate::{
     foreign::Foreign,
@@ -47,7 +47,7 @@ impl AdviceItem {
         let suggested = self.suggested_interval.as_ref();
         let suggested = suggested.map(|to| format!(", suggested: {to}"));
         let usd = self.usd_per_month;
-        let usd = usd.map(|usd| format!(", ${usd:.2}"));
+        let usd = usd.map(|usd| format!(", ${}", dollars(usd)));
         let message = format!(
             "interval {}{}; {:.0} reads{} a month",
             interval(self),

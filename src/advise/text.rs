@@ -191,7 +191,7 @@ fn ending(advice: &Advice) -> String {
     text
 }
 
-fn dollars(amount: f64) -> String {
+pub(super) fn dollars(amount: f64) -> String {
     match amount {
         0.0 => "0".to_owned(),
         _ if amount.abs() < 0.01 => format!("{amount:.4}"),

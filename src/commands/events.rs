@@ -97,7 +97,7 @@ async fn report(job: &Job<'_>, done: Result<(), Failure>) -> Result<Exit, Failur
         std::future::pending::<()>().await;
     }
     if let Some(failure) = failure {
-        failure.print();
+        failure.print(&session.world.record.files().called());
     }
     session.write_termination_message(&document.termination_summary());
     let files = session.world.record.files();

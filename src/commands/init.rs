@@ -84,7 +84,7 @@ pub(super) async fn init(session: &Session, args: &InitArgs) -> Result<Exit, Fai
     }
     let install = files(&drafted, &rights);
     write(dir, &install)?;
-    say_next(dir, &drafted, &install);
+    say_next(session, dir, &drafted, &install);
     Ok(Exit::Done)
 }
 
@@ -168,14 +168,17 @@ fn write(dir: &Path, install: &Install) -> Result<(), Failure> {
 }
 
 /// Says on stderr what to do with the files.
-fn say_next(dir: &Path, drafted: &Draft, install: &Install) {
+fn say_next(session: &Session, dir: &Path, drafted: &Draft, install: &Install) {
     let config = shell_word(&dir.join("config.yaml").to_string_lossy());
     let dir = shell_word(&dir.to_string_lossy());
     let names: Vec<&str> = install.files.iter().map(|(name, _)| *name).collect();
+    let called = session.world.record.files().called();
+    let plan = called.command(&format!("plan --config {config}"));
+    let kubectl = format!("kubectl{}", session.connection.flags_of_kubectl());
     let mut text = format!(
         "wrote {} to {dir}\n\n\
-         See what a run would do:      eso-sync plan --config {config}\n\
-         Set your image, and install:  kubectl apply -k {dir}\n\
+         See what a run would do:      {plan}\n\
+         Set your image, and install:  {kubectl} apply -k {dir}\n\
          The job has the ceilings:     {}\n",
         names.join(", "),
         install

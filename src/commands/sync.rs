@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::run::{access, options, run_or_preview};
 use crate::{
-    asked::{Entry, Flags, Named, act_flags, reading, selection, store},
+    asked::{Entry, Flags, Named, act_flags, reading, reading_if_asked, selection, store},
     cli::SyncArgs,
     exit::Exit,
     failure::Failure,
@@ -106,6 +106,8 @@ fn flags(args: &SyncArgs) -> Flags {
         // still reported.
         flags.extend(reading(&args.providers));
         flags.insert("drift.onUnverifiable".to_owned(), json!("report"));
+    } else {
+        flags.extend(reading_if_asked(&args.providers));
     }
     if let Some(limit) = args.max_restarts {
         flags.insert("safety.maxRestarts".to_owned(), json!(limit));

@@ -22,13 +22,14 @@ impl Tabular for Diagnosis {
         });
         let next = self.next.iter();
         let verdict = self.verdict.map(|verdict| verdict.into_str());
+        let id = format!("{}/{}", self.namespace.terminal(), self.name.terminal());
         Sheet {
             kind: self.kind.to_owned(),
             run: self.run.clone(),
-            totals: verdict.map(str::to_owned).into_iter().collect(),
+            totals: [id].into_iter().chain(verdict.map(str::to_owned)).collect(),
             rows: rows.collect(),
             notes: next
-                .map(|next| Note::new(Level::Skipped, next.clone()))
+                .map(|next| Note::new(Level::Skipped, format!("next: {}", next.exact())))
                 .collect(),
         }
     }

@@ -195,7 +195,7 @@ fn denied_read_shows_permission_and_operator_error_without_values() {
 
     1. fix the credentials or the address in ClusterSecretStore/aws. `kubectl describe` shows the operator's error
     2. grant secretsmanager:GetSecretValue on prod/db to the identity that reads the provider
-    3. grant the store's identity read access at the provider, then run again
+    3. grant read access at the provider to the identity that was denied: in a sync the store's, in a check with `ambient` credentials this job's. Then run again
     ");
 }
 

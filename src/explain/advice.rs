@@ -92,7 +92,7 @@ fn exit(word: &str) -> Option<&'static str> {
     Some(match word {
         "0" => "nothing",
         "1" => {
-            "look at what differs, then `eso-sync sync` or `eso-sync run`. Only `drift` and `diagnose` end with it"
+            "look at what differs, then `eso-sync sync` or `eso-sync run`. Only commands that compare end with it: `drift`, `diagnose`, `publish status`, and with `--exit-code` `plan` and `publish --dry-run`"
         }
         "2" => {
             "correct the flag or the policy that the error names. `eso-sync validate` checks a policy without a cluster"

@@ -46,7 +46,7 @@ pub(super) fn entries() -> Vec<Entry> {
 }
 
 /// Words of reports that are neither a state nor a reason.
-const REPORT: [(&str, &str); 17] = [
+const REPORT: [(&str, &str); 21] = [
     (
         "behind",
         "Pods of the workload still run with data that their Secret no longer has.",
@@ -66,6 +66,22 @@ const REPORT: [(&str, &str); 17] = [
     (
         "not proven",
         "The run has not seen that this link is as it should be; the reason stands beside it.",
+    ),
+    (
+        "not compared",
+        "This command did not compare the Secret with its provider: `drift`, `plan` and `run` do, if they may read it.",
+    ),
+    (
+        "not read",
+        "This command did not look at this link. It says nothing about how it is.",
+    ),
+    (
+        "no-access",
+        "A run of the history that had no cluster, credentials or rights (exit code 4).",
+    ),
+    (
+        "needs-attention",
+        "An object of the history that differed, failed or was unknown in its last run.",
     ),
     (
         "acknowledged",
@@ -161,7 +177,7 @@ fn commands() -> Vec<Entry> {
             .get_about()
             .map(ToString::to_string)
             .unwrap_or_default(),
-        next: Some("`eso-sync help COMMAND` lists its flags"),
+        next: Some("`eso-sync help`, with the command, lists its flags"),
     })
     .collect()
 }

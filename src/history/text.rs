@@ -30,7 +30,7 @@ const DUE: [Header; 6] = [
     Header::name("NAME"),
     Header::whole("SINCE"),
     Header::whole("RUNS").left_out(1),
-    Header::name("LAST"),
+    Header::whole("LAST"),
 ];
 
 /// The columns of what runs said about one object.

@@ -2,7 +2,7 @@
 
 use super::{
     document::{Impact, ImpactItem, ImpactUse, ImpactWorkload, UseCertainty},
-    text::{action, keys},
+    text::{action, keys, nothing},
 };
 use crate::{
     foreign::Foreign,
@@ -48,7 +48,10 @@ impl Impact {
         let gaps = self.gaps.iter().map(Note::from);
         let warnings = self.warnings.iter();
         let warnings = warnings.map(|text| Note::new(Level::Skipped, text.clone()));
-        refused.chain(gaps).chain(warnings).collect()
+        let nothing = self.items.is_empty().then(|| nothing(self));
+        let nothing = nothing.map(|text| Note::new(Level::Skipped, text));
+        let all = nothing.into_iter().chain(refused);
+        all.chain(gaps).chain(warnings).collect()
     }
 
     /// The links from the keys to the workloads.

@@ -50,6 +50,7 @@ pub fn text(impact: &Impact, view: &View) -> String {
     }
     if impact.items.is_empty() {
         text.push_str(&nothing(impact));
+        text.push('\n');
     } else {
         let rows = impact.items.iter().map(row);
         text.push_str(&fitted(&ITEMS, rows, view.of_tables()));
@@ -66,7 +67,7 @@ pub fn text(impact: &Impact, view: &View) -> String {
 }
 
 /// What was asked for, if nothing was found.
-fn nothing(impact: &Impact) -> String {
+pub(super) fn nothing(impact: &Impact) -> String {
     let asked = &impact.asked;
     let mut parts = Vec::new();
     if !asked.keys.is_empty() {
@@ -81,11 +82,8 @@ fn nothing(impact: &Impact) -> String {
     let within = asked.namespace.as_ref();
     let within = within.map_or_else(String::new, |it| format!(" in namespace {}", it.terminal()));
     let names: Vec<&str> = impact.similar.iter().map(Foreign::exact).collect();
-    let similar = similar::question(&names).map_or_else(String::new, |it| format!(" {it}"));
-    format!(
-        "No ExternalSecret{within} {}.{similar}\n",
-        parts.join(" and ")
-    )
+    let end = similar::question(&names).map_or_else(|| ".".to_owned(), |it| format!(": {it}"));
+    format!("No ExternalSecret{within} {}{end}", parts.join(" and "))
 }
 
 pub(super) fn keys(item: &ImpactItem) -> Vec<Foreign> {

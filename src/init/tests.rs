@@ -301,7 +301,8 @@ fn rule_for_restarts_names_whom_it_would_concern() {
     # shop/Deployment/api-3, shop/Deployment/api-4, shop/Deployment/api-5 and 2 more.
     # Left to Stakater Reloader: shop/Deployment/reloaded.
     # Not seen: statefulsets.apps: forbidden
-    # For a job, add `restart` to its flag --allow, and grant what `eso-sync rbac --config FILE` prints.
+    # Restarts need a key for stamps: name the namespace that has it with --lock-namespace. For a job, add `restart` to its flag
+    # --allow, and grant what `eso-sync rbac --config FILE` prints.
     #restart:
     #  - match: references
     ");

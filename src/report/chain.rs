@@ -6,7 +6,13 @@ use eso_model::Id;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Document, DocumentItem, DocumentRestart, layout::Header, table::fitted, view::View};
+use super::{
+    Document, DocumentItem, DocumentRestart,
+    layout::Header,
+    sheet::{ChainLink, Level},
+    table::fitted,
+    view::View,
+};
 use crate::{
     finding::Verdict,
     foreign::{self, Foreign},
@@ -197,6 +203,58 @@ impl Document {
     }
 }
 
+impl Document {
+    /// The links from the provider to this workload, for each of its Secrets.
+    pub(super) fn chain_of(&self, restart: &DocumentRestart) -> Vec<ChainLink> {
+        let of = workload(restart);
+        let is_its = |link: &Link| link.link >= LinkKind::Workload && link.of.exact() == of;
+        let chains = self
+            .chain
+            .chunk_by(|_, next| next.link != LinkKind::Provider);
+        let concerned = chains.filter(|chain| chain.iter().any(is_its));
+        let links = concerned
+            .flatten()
+            .filter(|link| link.link < LinkKind::Workload || is_its(link));
+        let mut shown: Vec<ChainLink> = Vec::new();
+        for link in links {
+            let one = link.shown(restart);
+            // Several Secrets lead to the same pods.
+            if !shown.contains(&one) {
+                shown.push(one);
+            }
+        }
+        shown
+    }
+}
+
+impl Link {
+    /// The link in the chain of this workload.
+    fn shown(&self, restart: &DocumentRestart) -> ChainLink {
+        let (level, state) = match (self.link, self.proven) {
+            (LinkKind::Workload, _) => (restart.level(), restart.outcome_word()),
+            (_, true) => (Level::Good, "proven"),
+            (_, false) if self.was_not_read() => (Level::Skipped, "not read"),
+            (_, false) => (Level::Unknown, "not proven"),
+        };
+        ChainLink {
+            kind: if self.link == LinkKind::Workload {
+                restart.kind.into_str()
+            } else {
+                self.link.into_str()
+            },
+            name: self.of.clone(),
+            level,
+            state,
+        }
+    }
+}
+
+/// The workload in the form of a link.
+fn workload(restart: &DocumentRestart) -> String {
+    let (namespace, kind) = (restart.namespace.exact(), restart.kind.into_str());
+    format!("{namespace}/{kind}/{}", restart.name.exact())
+}
+
 fn provider(
     verdict: Option<Verdict>,
     item: &DocumentItem,
@@ -263,12 +321,7 @@ fn workloads(id: &Id, documents: &[DocumentRestart], restarts: &RestartResults) 
         if !is_concerned(document, id, restarts) {
             continue;
         }
-        let of = format!(
-            "{}/{}/{}",
-            document.namespace.exact(),
-            document.kind.into_str(),
-            document.name.exact()
-        );
+        let of = workload(document);
         let why = || reason(Some(document.reason.as_str()), document.message.exact());
         let found = match document.outcome {
             Some(RestartOutcome::Restarted) => Ok(format!(
@@ -315,6 +368,8 @@ fn reason(word: Option<String>, message: &str) -> String {
     let word = word.unwrap_or_default();
     if message.is_empty() {
         word
+    } else if message.ends_with(&word) {
+        message.to_owned()
     } else {
         format!("{word}: {message}")
     }
@@ -339,11 +394,17 @@ fn table(chain: &[Link], view: &View) -> String {
         Header::sentence("NOT PROVEN"),
     ];
     let table = fitted(&headers, rows.into_iter(), view.of_tables());
+    let unread = unread(chain);
+    let like = if unread.is_empty() {
+        "all proven"
+    } else {
+        "like those without a reason"
+    };
     let rest = match more {
         0 => String::new(),
-        more => format!("and {more} more, all proven (`-o wide` shows them)\n"),
+        more => format!("and {more} more, {like} (`-o wide` shows them)\n"),
     };
-    format!("\n{table}{rest}{}", unread(chain))
+    format!("\n{table}{rest}{unread}")
 }
 
 /// A line for each kind of link that was not read, with the objects that it concerns.

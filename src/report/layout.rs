@@ -203,6 +203,15 @@ impl Fitted {
         }
     }
 
+    /// The least width before columns are left out.
+    fn readable(&self) -> usize {
+        self.within(if self.header.cut == Some(Cut::End) {
+            SENTENCE
+        } else {
+            READABLE
+        })
+    }
+
     /// The width if only sentences are shortened.
     fn with_sentences_within(&self, longest: usize) -> usize {
         match self.header.cut {
@@ -225,7 +234,7 @@ fn fit(columns: &mut [Fitted], width: Option<usize>) -> usize {
     if total(columns, GAP, |column| column.natural) <= width {
         return GAP;
     }
-    let least = |columns: &[Fitted]| total(columns, NARROW_GAP, |column| column.within(READABLE));
+    let least = |columns: &[Fitted]| total(columns, NARROW_GAP, Fitted::readable);
     while least(columns) > width {
         let shown = columns.iter_mut().filter(|column| column.is_shown);
         let ranked = shown.filter_map(|column| Some((column.header.rank?, column)));

@@ -221,7 +221,14 @@ impl Document {
     /// The sheet with such rows for the items.
     fn with_rows(&self, row: impl Fn(&DocumentItem) -> Row) -> Sheet {
         let mut rows: Vec<Row> = self.items.iter().map(row).collect();
+        // A chain belongs to its ExternalSecret, if the document has any.
+        let is_alone = self.items.is_empty();
         rows.extend(self.restarts.iter().map(|restart| Row {
+            chain: if is_alone {
+                self.chain_of(restart)
+            } else {
+                Vec::new()
+            },
             level: match self.kind {
                 Kind::Status => restart.level_of_pods(),
                 Kind::Plan | Kind::Report | Kind::Drift => restart.level(),
@@ -412,6 +419,13 @@ impl DocumentItem {
         Some(general.replace(" NAME", &name).into())
     }
 
+    /// What to do next about an ExternalSecret of several that have the same step. The user chooses `NAME`.
+    pub(super) fn next_step_of_one(&self) -> Option<Cow<'static, str>> {
+        let general = self.next_step?;
+        let name = format!(" NAME -n {}", self.namespace.terminal());
+        Some(general.replace(" NAME", &name).into())
+    }
+
     /// The level in a status, which plans nothing and compares no data.
     const fn level_of_state(&self) -> Level {
         match self.state {
@@ -487,10 +501,10 @@ impl DocumentRestart {
         }
     }
 
-    fn outcome_word(&self) -> &'static str {
+    pub(super) fn outcome_word(&self) -> &'static str {
         match self.outcome {
             Some(outcome) => outcome.into_str(),
-            None => self.action.into_str(),
+            None => self.planned_word(),
         }
     }
 
@@ -505,7 +519,7 @@ impl DocumentRestart {
         }
     }
 
-    fn level(&self) -> Level {
+    pub(super) fn level(&self) -> Level {
         let left = || {
             if self.reason.needs_attention() || self.pods_unread.is_some() {
                 Level::Unknown

@@ -228,7 +228,7 @@ fn report_text() {
       next: fix the SecretStore, then run again
 
     denied (shop/db): AccessDeniedException
-      next: grant the store's identity read access at the provider, then run again
+      next: grant read access at the provider to the identity that was denied: in a sync the store's, in a check with `ambient` credentials this job's. Then run again
 
     deadline (shop/mail)
       next: run again
@@ -491,7 +491,7 @@ fn large_report_shows_what_matters_and_counts_the_rest() {
     and 997 more, not shown: 987 synced (unchanged), 10 skipped (in-sync) (`-o wide` shows all)
 
     denied (shop/es-0008)
-      next: grant the store's identity read access at the provider, then run again
+      next: grant read access at the provider to the identity that was denied: in a sync the store's, in a check with `ambient` credentials this job's. Then run again
 
     timed-out (shop/es-0009)
       next: check that the operator is running, and the length of its queue (`workqueue_depth`)

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use eso_model::{duration::GoDuration, expected::Difference};
 
 use super::{
-    Document, DocumentItem, Kind, Summary, chain,
+    Document, DocumentAction, DocumentItem, Kind, Summary, chain,
     layout::Aligned,
     restarts,
     rows::Shown,
@@ -81,14 +81,17 @@ const DRIFT: [Column; 7] = [
 pub fn render(document: &Document, view: &View) -> String {
     let mut text = limits(document);
     text.push_str(&verifiable(document));
-    let shown = Shown::of(&document.items, view.shortens(document.kind), &matters);
+    let shortens = view.shortens(document);
+    let shown = Shown::of(&document.items, shortens, &|item: &DocumentItem| {
+        matters(item, document.kind)
+    });
     if document.summary.selected == 0 {
         text.push_str("No ExternalSecrets are selected.\n");
     } else {
         if !shown.rows.is_empty() {
             text.push_str(&items(document, &shown.rows, view).text());
         }
-        text.push_str(&shown.rest(state_after_run));
+        text.push_str(&shown.rest(state));
     }
     if document.kind != Kind::Status {
         text.push_str(&details(&shown.rows, view));
@@ -141,26 +144,35 @@ fn columns(document: &Document, wide: bool) -> Vec<Column> {
     columns
 }
 
-/// True if a report of many ExternalSecrets shows this one: it failed, is unknown or differs, or its Secret changed.
-fn matters(item: &DocumentItem) -> bool {
+/// True if a document with many ExternalSecrets shows this one: it failed, is unknown or differs, or its Secret changed.
+fn matters(item: &DocumentItem, kind: Kind) -> bool {
     let changed = matches!(
         item.secret,
         Some(SecretChange::Created | SecretChange::Updated)
     );
-    let differs = item
-        .verdict
-        .is_some_and(|verdict| verdict != Verdict::InSync);
+    let differs = item.verdict.is_some_and(|verdict| match kind {
+        // What differs is what a plan syncs.
+        Kind::Plan => verdict == Verdict::Unverifiable,
+        Kind::Report | Kind::Drift | Kind::Status => verdict != Verdict::InSync,
+    });
     let is_open = match item.outcome {
-        Some(Outcome::Synced) | None => false,
-        Some(Outcome::Skipped) => item.reason.is_some_and(Reason::needs_attention),
+        Some(Outcome::Synced) => false,
+        Some(Outcome::Skipped) | None => item.reason.is_some_and(Reason::needs_attention),
         Some(Outcome::Unproven | Outcome::Failed | Outcome::NotReached) => true,
     };
     changed || differs || is_open
 }
 
-/// The state of an ExternalSecret after a run, in a few words.
-fn state_after_run(item: &DocumentItem) -> String {
-    let outcome = item.outcome.map_or("-", |outcome| outcome.into_str());
+/// The state of an ExternalSecret in a few words: its outcome, or what is known or planned without one.
+fn state(item: &DocumentItem) -> String {
+    let Some(outcome) = item.outcome else {
+        return match (item.verdict, item.action) {
+            (Some(verdict), DocumentAction::Skip) => verdict.into_str().to_owned(),
+            (_, DocumentAction::Sync) => "to sync".to_owned(),
+            (None, DocumentAction::Skip) => "skipped".to_owned(),
+        };
+    };
+    let outcome = outcome.into_str();
     match (item.outcome, item.reason, item.secret) {
         (Some(Outcome::Synced), _, Some(SecretChange::Unchanged)) => {
             format!("{outcome} (unchanged)")
@@ -254,7 +266,7 @@ fn details(rows: &[&DocumentItem], view: &View) -> String {
         );
         let next = match items.as_slice() {
             [item] => item.next_step(),
-            items => items.iter().find_map(|item| item.next_step).map(Into::into),
+            items => items.iter().find_map(|item| item.next_step_of_one()),
         };
         if let Some(next) = next {
             let _ = writeln!(text, "  next: {next}");

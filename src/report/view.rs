@@ -1,6 +1,6 @@
 //! How a document is shown to people.
 
-use super::{Kind, format::Output, table::Column};
+use super::{Document, Kind, format::Output, table::Column};
 use crate::screen::Screen;
 
 /// The names of a message below a table; `-o wide` shows all.
@@ -40,8 +40,14 @@ impl View {
         if self.wide { usize::MAX } else { NAMED }
     }
 
-    /// True if the report of a run counts what does not matter, instead of showing it.
-    pub(super) fn shortens(&self, kind: Kind) -> bool {
-        kind == Kind::Report && !self.wide
+    /// True if the document counts what does not matter, instead of showing it. A plan is shown whole, unless a limit refuses it: then
+    /// nothing happens to what it lists.
+    pub(super) fn shortens(&self, document: &Document) -> bool {
+        let is_long = match document.kind {
+            Kind::Report | Kind::Drift => true,
+            Kind::Plan => document.summary.refused.is_some(),
+            Kind::Status => false,
+        };
+        is_long && !self.wide
     }
 }

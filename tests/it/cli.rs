@@ -339,7 +339,7 @@ async fn nothing_left_of_a_policy_is_an_error_that_says_why() {
             ),
             (
                 &["catalog"],
-                "`eso-sync sync catalog -n shop` syncs it without the policy",
+                "`eso-sync --sandbox sync catalog -n shop` syncs it without the policy",
             ),
             (&["stirpe"], "did you mean `stripe`?"),
         ] {

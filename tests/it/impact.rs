@@ -262,7 +262,7 @@ async fn impact_of_a_misspelt_name_shows_the_nearest_ones() {
     ] {
         let outcome = world.bin.run(&arguments).await;
         let shown = outcome.exits(0).stdout.lines().next().unwrap_or_default();
-        let asked = format!(" did you mean `{similar}`");
+        let asked = format!(": did you mean `{similar}`");
         assert!(shown.contains(&asked), "{shown}");
         let document = world
             .bin

@@ -273,7 +273,7 @@ async fn next_steps_name_the_object() {
     let policy = policy.to_str().expect("UTF-8");
     let run = ["run", "stripe", "--sandbox", "--config", policy];
     let outcome = workspace.run(&[&run, &*flags].concat()).await;
-    let step = "run `eso-sync diagnose stripe -n payments` to see why";
+    let step = "run `eso-sync --sandbox diagnose stripe -n payments` to see why";
     let stdout = &outcome.exits(3).stdout;
     assert!(stdout.contains(step), "{stdout}");
     for format in ["markdown", "junit", "csv", "sarif", "html"] {

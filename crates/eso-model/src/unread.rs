@@ -22,7 +22,7 @@ crate::words::words! {
     /// The store needs something that is not supported: a provider, an auth method, a setting.
     UNSUPPORTED = "unsupported-store", "use `drift.onUnverifiable` to decide what happens to its ExternalSecrets";
     /// The job's own credentials may not be sent to this store's address, or may not be used for this store.
-    NOT_TRUSTED = "store-not-trusted", "set `drift.stores`, `drift.namespacedStores` or `drift.endpoints` as the message says, if you trust everyone who can edit the store";
+    NOT_TRUSTED = "store-not-trusted", "if you trust everyone who can edit the store, set `drift.stores`, `drift.namespacedStores` or `drift.endpoints` as the message says; without a policy, use `--namespaced-stores` and `--endpoint`";
     /// The conditions of the ClusterSecretStore exclude the namespace: the operator refuses it too.
     NAMESPACE = "namespace-not-allowed", "add the namespace to `spec.conditions` of the ClusterSecretStore, or use another store";
     /// The operator reads this store with the identity of its own Pod, which the job does not have.

@@ -123,8 +123,8 @@ impl Rules {
                 Decision::Refused(Unread::store(
                     unread::NOT_TRUSTED,
                     format!(
-                        "the job's own credentials may not be used for a SecretStore. Set `{}: ambient` under `drift.stores` in the policy \
-                         if you trust everyone who can edit this store",
+                        "the job's own credentials may not be used for a SecretStore. If you trust everyone who can edit this store, set `{}: ambient` \
+                         under `drift.stores` in the policy, or use `--namespaced-stores`",
                         asked.store
                     ),
                 ))

@@ -111,6 +111,10 @@ fn changed(text: &mut String, sheet: &Sheet, most: usize) {
     if changed.is_empty() {
         return;
     }
+    if ["Status", "Drift"].contains(&&*sheet.kind) {
+        // They change nothing, and plan nothing.
+        return;
+    }
     let title = if sheet.kind.ends_with("Plan") || sheet.kind == "Impact" {
         "To change"
     } else {

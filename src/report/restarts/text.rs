@@ -36,7 +36,7 @@ pub(in crate::report) fn render(document: &Document, view: &View) -> String {
         Header::name("SECRETS[KEYS]").left_out(2),
         Header::whole("REASON"),
     ];
-    let shortens = view.shortens(document.kind);
+    let shortens = view.shortens(document);
     let shown = Shown::of(&document.restarts, shortens, &DocumentRestart::matters);
     let rows = shown.rows.iter().map(|restart| restart.row(document.kind));
     let rows: Vec<Vec<Cell>> = rows.map(Vec::from).collect();
@@ -111,6 +111,15 @@ fn totals(kind: Kind, summary: &RestartSummary) -> String {
 }
 
 impl DocumentRestart {
+    /// What the plan does, in one word.
+    pub(in crate::report) const fn planned_word(&self) -> &'static str {
+        match (self.action, self.stamp) {
+            (RestartAction::Leave, Some(StampAction::Adopt)) => "adopt",
+            (RestartAction::Leave, Some(StampAction::Renew)) => "renew",
+            (action, _) => action.into_str(),
+        }
+    }
+
     /// True if it is to be restarted, or was restarted and the owner may still take that back.
     fn is_restarted(&self) -> bool {
         match self.outcome {
@@ -129,7 +138,8 @@ impl DocumentRestart {
 
     /// The outcome and its reason.
     fn state_after_run(&self) -> String {
-        let outcome = self.outcome.map_or("-", |outcome| outcome.into_str());
+        let planned = self.planned_word();
+        let outcome = self.outcome.map_or(planned, |outcome| outcome.into_str());
         let reason = self.reason.as_str();
         if outcome == reason {
             reason
@@ -159,11 +169,7 @@ impl DocumentRestart {
         let what = match (kind, self.outcome) {
             (Kind::Status, _) => self.state().to_owned(),
             (_, Some(outcome)) => outcome.into_str().to_owned(),
-            (_, None) => match (self.action, self.stamp) {
-                (RestartAction::Leave, Some(StampAction::Adopt)) => "adopt".to_owned(),
-                (RestartAction::Leave, Some(StampAction::Renew)) => "renew".to_owned(),
-                (action, _) => action.into_str().to_owned(),
-            },
+            (_, None) => self.planned_word().to_owned(),
         };
         let wave = self
             .wave

@@ -105,7 +105,7 @@ pub fn may_go_to(
     Err(Unread::store(
         unread::NOT_TRUSTED,
         format!(
-            "the job's own credentials may not be sent to {origin}: it is not in `drift.endpoints` of the policy"
+            "the job's own credentials may not be sent to {origin}: neither `drift.endpoints` of the policy nor `--endpoint` names it"
         ),
     ))
 }
