@@ -343,9 +343,8 @@ fn suggest_fix(facts: Facts<'_>, finding: &Finding, notes: &mut Notes) {
             notes.then(next);
         }
     } else if let Some(why) = &finding.unverifiable {
-        if let Some(next) = next_step_of(why.reason) {
-            notes.then(next);
-        }
+        let next = next_step_of(why.reason).map(str::to_owned);
+        notes.then(next.unwrap_or_else(|| format!("eso-sync explain {}", why.reason)));
     } else if finding.verdict.is_drift() {
         let id = &facts.item.id;
         if finding.verdict == Verdict::Tampered {

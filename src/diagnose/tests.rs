@@ -222,3 +222,26 @@ fn missing_remote_key_is_the_first_fix() {
         ]
     );
 }
+
+/// `diagnose` is the next step of `unverifiable`, so it must not end without one.
+#[test]
+fn what_cannot_be_compared_has_a_next_step() {
+    for word in [
+        "store-not-trusted",
+        "store-unreadable",
+        "login-failed",
+        "too-costly",
+    ] {
+        let unknown = Finding::unverifiable(Unverifiable::new(word, ""));
+        let item = item(State::Ready, unknown);
+        let diagnosis = diagnosed(&item, &stores(true), &[], &[]);
+        assert_eq!(diagnosis.exit(), Exit::Failed, "{word}");
+        let [next] = &*diagnosis.next else {
+            panic!("{word}: {:?}", diagnosis.next)
+        };
+        assert!(
+            !next.exact().contains("eso-sync diagnose"),
+            "{word}: {next:?}"
+        );
+    }
+}

@@ -236,13 +236,20 @@ impl Link {
             (_, false) if self.was_not_read() => (Level::Skipped, "not read"),
             (_, false) => (Level::Unknown, "not proven"),
         };
+        let (kind, name) = match self.link {
+            // The name of its ExternalSecret tells it from other Secrets of the workload.
+            LinkKind::Provider => ("provider", self.of.clone()),
+            LinkKind::Workload => (restart.kind.into_str(), restart.name.clone()),
+            LinkKind::Pods => ("pods", restart.name.clone()),
+            LinkKind::ExternalSecret | LinkKind::Secret => {
+                let id = self.of.exact();
+                let name = id.rsplit('/').next().unwrap_or(id);
+                (self.link.into_str(), name.into())
+            }
+        };
         ChainLink {
-            kind: if self.link == LinkKind::Workload {
-                restart.kind.into_str()
-            } else {
-                self.link.into_str()
-            },
-            name: self.of.clone(),
+            kind,
+            name,
             level,
             state,
         }
@@ -589,6 +596,17 @@ mod tests {
         let good = |number| chain(number, Ok(String::new()));
         let few: Vec<Link> = (0..3).flat_map(good).collect();
         assert_eq!(shown(&few, &View::default()).trim().lines().count(), 15);
+        let unread = |number| chain(number, Err(PROVIDER_UNREAD.to_owned()));
+        let unread: Vec<Link> = (0..23).flat_map(unread).collect();
+        let text = shown(&unread, &View::default());
+        let end: Vec<&str> = text.lines().skip(2 + SHOWN).collect();
+        assert_eq!(
+            end,
+            [
+                "and 3 more, like those without a reason (`-o wide` shows them)",
+                "this command did not read the provider: aws of shop/es-00, aws of shop/es-01, aws of shop/es-02 and 20 more",
+            ]
+        );
         let bad = chain(99, Err("denied".to_owned()));
         let many: Vec<Link> = (0..23).flat_map(good).chain(bad).collect();
         let text = shown(&many, &View::default());

@@ -408,6 +408,28 @@ mod tests {
     }
 
     #[test]
+    fn sentences_are_shortened_before_names() {
+        let headers = [
+            Header::name("NAME"),
+            Header::whole("TOOK").left_out(1),
+            Header::sentence("RESULT"),
+        ];
+        let name = "database-credentials-of-billing";
+        let row = [name, "1 s", "1 failed, 17 skipped, 3 not reached"];
+        let rows = [row.map(|text| text.to_owned().into()).to_vec()];
+        let shown = |width| align(&headers, &rows, screen(width)).rows.concat();
+        assert_eq!(
+            [80, 70, 57, 50].map(shown),
+            [
+                "database-credentials-of-billing   1 s    1 failed, 17 skipped, 3 not reached",
+                "database-credentials-of-billing  1 s   1 failed, 17 skipped, 3 not re…",
+                "database-cre…-of-billing  1 s   1 failed, 17 skipped, 3…",
+                "database-c…of-billing  1 s   1 failed, 17 skipped…",
+            ]
+        );
+    }
+
+    #[test]
     fn color_does_not_change_the_alignment() {
         let cell = |text: &str, tone| Cell {
             text: text.to_owned(),

@@ -449,6 +449,34 @@ fn chosen_columns_are_kept_and_sorting_is_stable() {
 }
 
 #[test]
+fn refused_plan_of_many_is_short_and_others_are_whole() {
+    let mut plan = plan();
+    let items = (0..1000).map(|number| {
+        let action = Action::Sync {
+            reason: Reason::Selected,
+            cost: 1,
+        };
+        item(&format!("es-{number:04}"), action)
+    });
+    plan.items = Table::new(items.collect());
+    let shown = |plan: &Plan| {
+        let document = Document::of_plan(Kind::Plan, plan, heading(), Exit::Done);
+        text::render(&document, &View::default())
+    };
+    assert!(shown(&plan).lines().count() > 1000);
+    plan.exceeded = vec![LimitExceeded::Syncs {
+        allowed: 10,
+        wanted: 1000,
+    }];
+    let text = shown(&plan);
+    assert!(
+        text.contains("1000, not shown: 1000 to sync (`-o wide` shows all)"),
+        "{text}"
+    );
+    assert!(text.lines().count() < 20, "{text}");
+}
+
+#[test]
 fn large_report_shows_what_matters_and_counts_the_rest() {
     let mut plan = plan();
     let mut items = Vec::new();

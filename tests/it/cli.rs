@@ -309,6 +309,48 @@ restart: [{match: references, require: proven}]
     assert_eq!(names.collect::<Vec<_>>(), ["api"]);
 }
 
+/// Reports name an ExternalSecret with its namespace, so people copy it so.
+#[tokio::test]
+async fn name_with_a_namespace_is_an_error_that_says_how_to_write_it() {
+    let sync = ["sync", "payments/stripe", "--sandbox"];
+    let outcome = without_cluster().run(&sync).await;
+    let stderr = &outcome.exits(2).stderr;
+    assert!(
+        stderr.contains("hint: write `stripe -n payments`"),
+        "{stderr}"
+    );
+}
+
+#[tokio::test]
+async fn error_is_a_json_object_if_the_logs_are() {
+    let explain = ["diagnose", "gone", "--sandbox", "--log-format", "json"];
+    let outcome = without_cluster().run(&explain).await;
+    let stderr = &outcome.exits(3).stderr;
+    for line in stderr.lines() {
+        let _: serde_json::Value = serde_json::from_str(line).expect(line);
+    }
+    let last = stderr.lines().last().expect("a line");
+    assert!(last.contains("not found in namespace default"), "{last}");
+}
+
+/// A flag that says how to compare is not ignored.
+#[tokio::test]
+async fn sync_compares_if_the_flags_of_providers_are_given() {
+    let sync = ["sync", "db", "-n", "payments", "--sandbox", "-o", "json"];
+    let workspace = without_cluster();
+    let verdict = async |more: &[&str]| {
+        let outcome = workspace.run(&[&sync, more].concat()).await;
+        outcome.exits(0).document()["items"][0]["verdict"].clone()
+    };
+    assert_eq!(verdict(&[]).await, serde_json::Value::Null);
+    let flags = [
+        "--namespaced-stores",
+        "--endpoint",
+        "https://vault.example:8200",
+    ];
+    assert_eq!(verdict(&flags).await, "in-sync");
+}
+
 #[tokio::test]
 async fn nothing_left_of_a_policy_is_an_error_that_says_why() {
     let workspace = without_cluster();

@@ -130,6 +130,82 @@ async fn github_gets_a_summary_and_annotations() {
     );
 }
 
+/// A workflow that names the summary as a report gets it once.
+#[tokio::test]
+async fn summary_is_not_written_twice() {
+    let mut workspace = Workspace::new(Vec::new());
+    let summary = workspace.file("summary.md", "before\n");
+    let summary = summary.to_str().expect("UTF-8");
+    workspace.set("GITHUB_STEP_SUMMARY", summary);
+    let report = format!("markdown={summary}");
+    let plan = ["status", "--sandbox", "--report", &report];
+    workspace.run(&plan).await.exits(0);
+    let text = text(summary);
+    assert!(text.starts_with("before\n## eso-sync: Status"), "{text}");
+    assert_eq!(text.matches("## eso-sync: Status").count(), 1, "{text}");
+}
+
+/// Nobody may ever read it, and the run would wait before its deadline begins.
+#[tokio::test]
+async fn pipe_without_a_reader_is_refused() {
+    let workspace = Workspace::new(Vec::new());
+    let pipe = workspace.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    let report = format!("csv={}", pipe.display());
+    let status = ["status", "--sandbox", "--report", &report];
+    let outcome = workspace.run(&status).await;
+    outcome.exits(2);
+    assert!(
+        outcome.stderr.contains("it is a pipe that nobody reads"),
+        "{outcome:?}"
+    );
+    let reader = tokio::process::Command::new("cat")
+        .arg(&pipe)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("cat");
+    let opened = std::fs::OpenOptions::new().write(true).open(&pipe);
+    let outcome = workspace.run(&status).await;
+    outcome.exits(0);
+    drop(opened);
+    let read = reader.wait_with_output().await.expect("cat ends");
+    assert!(read.stdout.starts_with(b"kind,namespace,"), "{read:?}");
+}
+
+/// The chain belongs to the workload if the report has no ExternalSecrets.
+#[tokio::test]
+async fn report_of_restart_has_the_chain_of_each_workload() {
+    let workspace = Workspace::new(Vec::new());
+    let (flags, paths) = files(&workspace);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let outcome = workspace
+        .run(&[&["restart", "--sandbox"], &*flags].concat())
+        .await;
+    outcome.exits(0);
+    let path = |format: &str| paths.iter().find(|path| path.ends_with(format));
+    let markdown = text(path("markdown").expect("a path"));
+    let chain = markdown
+        .lines()
+        .find(|line| line.starts_with("- **shop/catalog**"));
+    let chain = chain.expect("a chain");
+    let links: Vec<&str> = chain.split(" → ").collect();
+    assert!(
+        links[0].ends_with("provider aws of shop/catalog (✅ proven)"),
+        "{chain}"
+    );
+    assert_eq!(
+        links[2..],
+        [
+            "Secret catalog (✅ proven)",
+            "Deployment catalog (🔄 restarted)",
+            "pods catalog (✅ proven)"
+        ]
+    );
+    let html = text(path("html").expect("a path"));
+    assert!(html.contains(r#""kind":"pods""#));
+}
+
 #[tokio::test]
 async fn two_reports_cannot_have_one_file() {
     let workspace = Workspace::new(Vec::new());
