@@ -6,6 +6,7 @@
 
 mod coverage;
 mod document;
+mod rotation;
 mod sheet;
 mod suggest;
 mod text;
@@ -13,7 +14,8 @@ mod units;
 mod warnings;
 
 pub use self::{
-    document::{Advice, AdviceItem, AdviceStore, AdviceSummary, Owner, advice},
+    document::{Advice, AdviceItem, AdviceRotation, AdviceStore, AdviceSummary, Owner, advice},
+    rotation::{RotationState, Rotations, Users, rotated},
     suggest::{Reason, Verdict},
     text::text,
     units::Facts,

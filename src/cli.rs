@@ -7,6 +7,8 @@ use std::{borrow::Cow, ffi::OsStr, path::PathBuf};
 use clap::{
     ArgAction, Args, Parser, Subcommand, ValueEnum,
     builder::{Resettable, TypedValueParser},
+    error::ErrorKind,
+    parser::ValueSource,
 };
 use cluster::Address;
 use eso_model::duration::GoDuration;
@@ -14,6 +16,7 @@ use providers::trust::{InvalidOrigin, Origin};
 use secrecy::SecretString;
 
 use crate::{
+    advise::Users,
     failure::Failure,
     guide::Subject,
     pattern::Wildcard,
@@ -372,7 +375,7 @@ impl TypedValueParser for EndpointParser {
         text.parse().map_err(|error: InvalidOrigin| {
             let (shown, hint) = (Address::new(&*text), InvalidOrigin::HINT);
             let message = format!("--allow-endpoint: `{shown}` {error}; {hint}\n");
-            clap::Error::raw(clap::error::ErrorKind::ValueValidation, message).with_cmd(command)
+            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
         })
     }
 }
@@ -815,6 +818,19 @@ pub struct AdviseArgs {
     /// Print the suggested intervals as patches for kustomize instead
     #[arg(long)]
     pub patch: bool,
+    /// Also ask the providers when they rotate the secrets. Reads metadata, never a value. `two-users` says that the old value stays
+    /// valid until the next rotation
+    #[arg(
+        long,
+        value_name = "USERS",
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "one-user"
+    )]
+    pub rotation: Option<Users>,
+    #[command(flatten)]
+    pub providers: ProviderArgs,
 }
 
 /// `init`
@@ -1054,7 +1070,7 @@ pub enum StatusOutput {
 }
 
 /// Flags without an environment variable, because they select what a single call does.
-const SELECTING: [&str; 28] = [
+const SELECTING: [&str; 29] = [
     "all",
     "all_namespaces",
     "columns",
@@ -1075,6 +1091,7 @@ const SELECTING: [&str; 28] = [
     "publish",
     "restart",
     "rights_form",
+    "rotation",
     "secret",
     "selector",
     "side",
@@ -1099,8 +1116,33 @@ pub fn parse() -> Cli {
     if by_kubectl() {
         command = command.bin_name("kubectl eso-sync");
     }
-    let matches = command.get_matches();
+    let matches = command.get_matches_mut();
+    if let Err(message) = without_effect(&matches) {
+        command
+            .error(ErrorKind::MissingRequiredArgument, message)
+            .exit();
+    }
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// Fails if `advise` has a provider flag without `--rotation`, which alone reads providers. Their variables may be set for other
+/// commands.
+fn without_effect(matches: &clap::ArgMatches) -> Result<(), String> {
+    let Some(("advise", advise)) = matches.subcommand() else {
+        return Ok(());
+    };
+    let given = |id: &str| advise.value_source(id) == Some(ValueSource::CommandLine);
+    let flags = [
+        ("credentials", "--credentials"),
+        ("endpoints", "--endpoint"),
+        ("namespaced_stores", "--namespaced-stores"),
+    ];
+    match flags.into_iter().find(|(id, _)| given(id)) {
+        Some((_, flag)) if !given("rotation") => {
+            Err(format!("{flag} has an effect with --rotation only"))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// True if `kubectl` called the program.

@@ -103,6 +103,10 @@ fn of_other_documents(entries: &mut Vec<Entry>) {
             "warning of `advise`",
         ),
         (
+            schemars::schema_for!(advise::RotationState),
+            "rotation of a key in `advise`",
+        ),
+        (
             schemars::schema_for!(impact::UseCertainty),
             "how sure `impact` is that an ExternalSecret uses a key",
         ),

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use eso_model::{
     expected::{Raw, What},
     provider::Payload,
+    rotation::Rotation,
 };
 use providers::{Answered, Provider, RateLimiter, StoreSettings, Unread, unread};
 use sandbox::{Backend, CallError, Sandbox};
@@ -42,6 +43,24 @@ impl Provider for Reader {
             );
         }
         answers
+    }
+
+    async fn rotations(
+        &self,
+        keys: &[String],
+        limiter: &RateLimiter,
+    ) -> Vec<Result<Rotation, Unread>> {
+        let mut rotations = Vec::with_capacity(keys.len());
+        for key in keys {
+            let called = self.call(limiter).await;
+            let rotation = || {
+                self.backend
+                    .rotation(key)
+                    .map_err(|error| self.failed(error))
+            };
+            rotations.push(called.and_then(|()| rotation()));
+        }
+        rotations
     }
 }
 

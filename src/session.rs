@@ -12,7 +12,7 @@ use cluster::{
     native::Native,
 };
 use pace::Clock;
-use providers::reader::{Rates, ReaderInput, StandIn};
+use providers::reader::{Rates, Reader, ReaderInput, StandIn};
 use sandbox::{self, Sandbox};
 use tokio::time::Instant;
 
@@ -109,22 +109,53 @@ impl Connected {
         policy: &Policy,
         discovered: &mut Discovered,
     ) -> Result<Check, Failure> {
-        let stand_in = self.sandbox.clone().map(|sandbox| -> StandIn {
-            Arc::new(move |store| sandbox_access::connect(&sandbox, store))
+        let input = self.reader_input(session, policy, discovered);
+        let check = Check::new(input, policy, self.stand_in())
+            .map_err(|error| Failure::new(Exit::NoAccess, &error))?;
+        let reading = Reading::new(session.world.stderr.clone());
+        let check = check.ending(session.world.stop.deadline());
+        Ok(check.reporting(Arc::new(move |progress| reading.show(&progress))))
+    }
+
+    /// Returns a reader of these stores. In an embedded cluster, it reads the embedded providers.
+    pub fn reader(
+        &self,
+        session: &Session,
+        policy: &Policy,
+        discovered: &mut Discovered,
+    ) -> Reader {
+        let input = self.reader_input(session, policy, discovered);
+        let reader = Reader::new(ReaderInput {
+            cluster: input.cluster.read_only(),
+            ..input
         });
-        let input = ReaderInput {
+        reader
+            .through(self.stand_in())
+            .ending(session.world.stop.deadline())
+    }
+
+    fn reader_input(
+        &self,
+        session: &Session,
+        policy: &Policy,
+        discovered: &mut Discovered,
+    ) -> ReaderInput {
+        ReaderInput {
             cluster: self.cluster.clone(),
             stores: std::mem::take(&mut discovered.sources),
             labels: discovered.labels.take(),
             rules: policy.drift.rules(),
             environment: session.world.environment.clone(),
             rates: rates(&policy.pace),
-        };
-        let check = Check::new(input, policy, stand_in)
-            .map_err(|error| Failure::new(Exit::NoAccess, &error))?;
-        let reading = Reading::new(session.world.stderr.clone());
-        let check = check.ending(session.world.stop.deadline());
-        Ok(check.reporting(Arc::new(move |progress| reading.show(&progress))))
+        }
+    }
+
+    /// The providers of the embedded cluster, if it is used.
+    fn stand_in(&self) -> Option<StandIn> {
+        let sandbox = self.sandbox.clone()?;
+        Some(Arc::new(move |store| {
+            sandbox_access::connect(&sandbox, store)
+        }))
     }
 }
 

@@ -8,12 +8,14 @@ use std::{
 use eso_model::{
     ProviderKind, ProviderName, QuotaKey, StoreKey, duration::GoDuration, refresh::Refresh,
 };
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
     MONTH,
     coverage::covers,
+    rotation::{KeyRotation, RotationState},
     suggest::{Needs, Reason, Suggestion, Verdict, queue, suggest},
     units::{Facts, Member, Unit, interval_of},
     warnings::{AdviceWarning, warnings},
@@ -169,6 +171,58 @@ pub struct AdviceItem {
     /// What the suggestion saves in a month, in US dollars; negative if it costs more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub saved_usd_per_month: Option<f64>,
+    /// With `--rotation`: when the keys that it reads are rotated, sorted by store and key.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub rotations: Vec<AdviceRotation>,
+}
+
+/// When a key is rotated.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AdviceRotation {
+    /// `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`; absent if the spec is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<Foreign>,
+    /// The remote key; absent for a search, and if the spec is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Foreign>,
+    pub state: RotationState,
+    /// The next rotation; absent if it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub next: Option<Timestamp>,
+    /// The time between two rotations in seconds; absent if it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub period_seconds: Option<u64>,
+    /// How long an old value is taken to stay valid after a rotation, in seconds: 0 with one user, the period with two; absent if it is
+    /// not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlap_seconds: Option<u64>,
+    /// Why it could not be looked up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<Foreign>,
+}
+
+impl From<&KeyRotation> for AdviceRotation {
+    fn from(of: &KeyRotation) -> Self {
+        Self {
+            store: of.store.as_ref().map(|store| store.to_string().into()),
+            key: of.key.as_deref().map(Into::into),
+            state: of.state,
+            next: of.schedule.next,
+            period_seconds: of.schedule.period.map(|period| period.as_secs()),
+            overlap_seconds: of.overlap.map(|overlap| overlap.as_secs()),
+            why: of.why.as_deref().map(Into::into),
+        }
+    }
+}
+
+impl AdviceItem {
+    fn has_unknown_rotation(&self) -> bool {
+        let mut rotations = self.rotations.iter();
+        rotations.any(|rotation| rotation.state == RotationState::Unknown)
+    }
 }
 
 /// The object whose interval changes.
@@ -215,7 +269,7 @@ pub fn advice(facts: Facts<'_>, run: Run) -> Advice {
         prices: prices(&now, advise),
         stores: stores(&units, [&present, &intervals], [&now, &then], facts),
         items,
-        warnings: warnings(&units, &then, advise),
+        warnings: warnings(&units, &then, facts),
         gaps: inventory.gaps.iter().map(DocumentGap::from).collect(),
         patches: patches.collect(),
     };
@@ -279,6 +333,7 @@ fn item(
         suggested_interval_seconds: changed.map(|interval| interval.as_secs()),
         saved_usd_per_month: changed
             .and_then(|_| Some(rounded(usd(present)? - usd(suggestion.interval)?))),
+        rotations: member.rotations.iter().map(AdviceRotation::from).collect(),
     }
 }
 
@@ -403,7 +458,7 @@ impl Advice {
         let unknown = self
             .items
             .iter()
-            .any(|item| item.verdict == Verdict::Unknown);
+            .any(|item| item.verdict == Verdict::Unknown || item.has_unknown_rotation());
         if unknown || !self.gaps.is_empty() {
             Exit::Failed
         } else {

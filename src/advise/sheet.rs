@@ -3,7 +3,7 @@
 use super::{
     document::{Advice, AdviceItem},
     suggest::Verdict,
-    text::{dollars, interval, totals},
+    text::{dollars, interval, totals, unknown_rotations},
 };
 use crate::{
     foreign::Foreign,
@@ -25,12 +25,18 @@ impl Tabular for Advice {
             let text = format!("{}{items}: {}", one.warning.into_str(), one.message.exact());
             Note::new(Level::Skipped, text)
         });
+        let unknown = unknown_rotations(self).into_iter().map(|(why, keys)| {
+            let keys: Vec<&str> = keys.iter().map(Foreign::exact).collect();
+            let (keys, why) = (keys.join(", "), why.exact());
+            let text = format!("could not look up the rotation of {keys}: {why}");
+            Note::new(Level::Unknown, text)
+        });
         Sheet {
             kind: self.kind.to_owned(),
             run: self.run.clone(),
             totals: totals(self),
             rows: self.items.iter().map(AdviceItem::row).collect(),
-            notes: gaps.chain(warnings).collect(),
+            notes: gaps.chain(unknown).chain(warnings).collect(),
         }
     }
 

@@ -80,6 +80,9 @@ pub enum Reason {
     Budget,
     /// `events.queues` covers its stores, so that refreshes are only the safety net.
     EventsCover,
+    /// With `--rotation=two-users`: a refresh at least every half of a rotation period is early enough, and a more frequent one is
+    /// not needed.
+    Rotation,
     /// A store could not be read.
     StoreUnknown,
     /// The price of the provider is not known: set `advise.prices`.
@@ -221,6 +224,16 @@ fn alone(unit: &Unit<'_>, best: Option<Duration>, advise: &Advise) -> Suggestion
             (Verdict::Unknown, Some(unknown(unit)))
         }
         (Some(_), None) => (Verdict::TooLong, Some(Reason::IntervalZero)),
+        (Some(_), Some(present)) if unit.longest_by_rotation().is_some_and(|it| present > it) => {
+            (Verdict::TooLong, Some(Reason::Rotation))
+        }
+        (Some(best), Some(present)) if unit.only_rotates() => {
+            if present < best / 4 {
+                (Verdict::Aggressive, Some(Reason::Rotation))
+            } else {
+                (Verdict::Good, None)
+            }
+        }
         (Some(best), Some(present))
             if !unit.is_covered && present > advise.stale_after && present > best =>
         {
@@ -268,14 +281,16 @@ fn unknown(unit: &Unit<'_>) -> Reason {
 /// The best interval of each unit, within the limits on all together as far as possible. None if it is not weighed. Does not
 /// depend on the present intervals of those that are.
 fn best(units: &[Unit<'_>], advise: &Advise) -> Vec<Option<Duration>> {
+    let last: Vec<usize> = units.iter().map(last_step).collect();
     let mut steps: Vec<Option<usize>> = units
         .iter()
-        .map(|unit| {
+        .zip(&last)
+        .map(|(unit, last)| {
             let first = || {
-                if unit.is_covered {
-                    SAFETY_NET
+                if unit.is_covered || unit.only_rotates() {
+                    *last
                 } else {
-                    first_step(unit.usd(), advise)
+                    first_step(unit.usd(), advise).min(*last)
                 }
             };
             unit.fixed().is_none().then(first)
@@ -291,7 +306,9 @@ fn best(units: &[Unit<'_>], advise: &Advise) -> Vec<Option<Duration>> {
     };
     loop {
         let exceeded = Needs::of(units, &intervals(&steps)).exceeded(advise);
-        let raised = exceeded.iter().any(|limit| raise(units, &mut steps, limit));
+        let raised = exceeded
+            .iter()
+            .any(|limit| raise(units, &mut steps, &last, limit));
         if !raised {
             let weighed = intervals(&steps).into_iter().zip(&steps);
             return weighed
@@ -299,6 +316,15 @@ fn best(units: &[Unit<'_>], advise: &Advise) -> Vec<Option<Duration>> {
                 .collect();
         }
     }
+}
+
+/// The last step that is short enough for the rotations of its keys.
+fn last_step(unit: &Unit<'_>) -> usize {
+    let Some(longest) = unit.longest_by_rotation() else {
+        return SAFETY_NET;
+    };
+    let fits = |step: &&u64| Duration::from_secs(**step) <= longest;
+    STEPS.iter().filter(fits).count().saturating_sub(1)
 }
 
 /// The step for reads of this price: where the cost of the reads equals that of old values, √(2·price·month ÷ cost per second).
@@ -325,14 +351,17 @@ fn first_step(usd: f64, advise: &Advise) -> usize {
     }
 }
 
-/// Takes the next step for the units with the shortest interval among those that the limit concerns. False if none can.
-fn raise(units: &[Unit<'_>], steps: &mut [Option<usize>], limit: &Limit) -> bool {
-    let concerned: Vec<usize> = (0..units.len())
-        .filter(|&at| units.get(at).is_some_and(|unit| limit.concerns(unit)))
-        .collect();
+/// Takes the next step for the units with the shortest interval among those that the limit concerns and that have one more. False
+/// if none has.
+fn raise(units: &[Unit<'_>], steps: &mut [Option<usize>], last: &[usize], limit: &Limit) -> bool {
+    let has_more = |at: &usize| {
+        let (step, last) = (steps.get(*at).copied().flatten(), last.get(*at));
+        step.zip(last).is_some_and(|(step, last)| step < *last)
+            && units.get(*at).is_some_and(|unit| limit.concerns(unit))
+    };
+    let concerned: Vec<usize> = (0..units.len()).filter(has_more).collect();
     let of = |at: &usize| steps.get(*at).copied().flatten();
-    let shortest = concerned.iter().filter_map(of).min();
-    let Some(shortest) = shortest.filter(|step| step + 1 < STEPS.len()) else {
+    let Some(shortest) = concerned.iter().filter_map(of).min() else {
         return false;
     };
     for at in concerned {

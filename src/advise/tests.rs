@@ -1,12 +1,19 @@
 use std::{collections::BTreeMap, time::Duration};
 
-use eso_model::{ProviderKind, StoreKey, refresh::Refresh, remote::Place};
+use eso_model::{
+    ProviderKind, StoreKey,
+    refresh::Refresh,
+    remote::Place,
+    rotation::{RemoteSecret, Rotation, Schedule},
+};
 use jiff::Timestamp;
 use proptest::{prelude::*, sample::select};
 use serde_json::json;
 
 use super::*;
 use crate::{
+    exit::Exit,
+    foreign::Foreign,
     inventory::{Calls, ExternalSecret, Inventory, ParentReference, Store, StoreUse, StoreView},
     policy::{Advise, Dollars},
     report::{Run, view::View},
@@ -90,6 +97,15 @@ fn advise(all: &[ExternalSecret], policy: &Advise) -> Advice {
 }
 
 fn with_queues(all: &[ExternalSecret], advise: &Advise, queues: &[&str]) -> Advice {
+    with_rotations(all, advise, queues, None)
+}
+
+fn with_rotations(
+    all: &[ExternalSecret],
+    advise: &Advise,
+    queues: &[&str],
+    rotations: Option<&Rotations>,
+) -> Advice {
     let queues: Vec<_> = queues.iter().map(|url| url.parse().unwrap()).collect();
     let selected: Vec<&ExternalSecret> = all.iter().collect();
     let inventory = inventory();
@@ -98,6 +114,7 @@ fn with_queues(all: &[ExternalSecret], advise: &Advise, queues: &[&str]) -> Advi
         selected: &selected,
         advise,
         queues: &queues,
+        rotations,
     };
     advice(facts, run())
 }
@@ -259,6 +276,245 @@ fn an_external_secret_is_covered_if_all_its_stores_are() {
     assert_eq!(covered, [true, false]);
 }
 
+/// An ExternalSecret that reads these keys.
+fn reading(name: &str, keys: &[(&str, &str)], refresh: Refresh) -> ExternalSecret {
+    let entry = |(store, key): &(&str, &str)| {
+        json!({"secretKey": "k", "remoteRef": {"key": key},
+            "sourceRef": {"storeRef": {"kind": "ClusterSecretStore", "name": store}}})
+    };
+    let data: Vec<_> = keys.iter().map(entry).collect();
+    let stores = keys
+        .iter()
+        .flat_map(|(store, _)| es(name, store, refresh).stores);
+    ExternalSecret {
+        spec: Some(json!({"data": data}).to_string().into()),
+        stores: stores.collect(),
+        ..es(name, "aws", refresh)
+    }
+}
+
+type Known = Result<Rotation, String>;
+
+fn rotations<'k>(
+    users: Users,
+    known: impl IntoIterator<Item = ((&'k str, &'k str), Known)>,
+) -> Rotations {
+    let secret = |((store, of), rotation): ((&str, &str), Known)| {
+        let secret = RemoteSecret {
+            namespace: "shop".to_owned(),
+            store: key(store),
+            key: of.to_owned(),
+        };
+        (secret, rotation)
+    };
+    Rotations {
+        users,
+        of: known.into_iter().map(secret).collect(),
+    }
+}
+
+fn rotated_every(seconds: u64) -> Rotation {
+    Rotation::Scheduled(Schedule {
+        next: None,
+        period: Some(Duration::from_secs(seconds)),
+    })
+}
+
+fn summary(advice: &Advice) -> String {
+    let item = &advice.items[0];
+    let reason = item.reason.map_or("", |reason| reason.into_str());
+    let suggested = item.suggested_interval.clone().unwrap_or_default();
+    let warned = advice.warnings.iter();
+    let warned: Vec<&str> = warned.map(|it| it.warning.into_str()).collect();
+    let words = [item.verdict.into_str(), reason, &suggested].into_iter();
+    let words = words.chain(warned).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
+}
+
+const HOUR: u64 = 3600;
+const DAY: u64 = 24 * HOUR;
+
+/// With two users, the old value stays valid for a period, so half of it is early enough.
+#[test]
+fn rotation_of_two_users_needs_a_refresh_in_each_half_period() {
+    let policy = Advise::default();
+    for (period, interval, told) in [
+        (30 * DAY, 5 * 60, "aggressive rotation 6h"),
+        (30 * DAY, HOUR, "aggressive rotation 6h"),
+        (30 * DAY, 90 * 60, "good"),
+        (30 * DAY, 24 * HOUR, "good"),
+        (30 * DAY, 15 * DAY, "good"),
+        (30 * DAY, 15 * DAY + 1, "too-long rotation 6h"),
+        (30 * DAY, 0, "too-long interval-zero 6h interval-zero"),
+        (10 * HOUR, 4 * HOUR, "good"),
+        (10 * HOUR, 6 * HOUR, "too-long rotation 1h"),
+        (120, 60, "good"),
+        (120, 61, "too-long rotation 1m"),
+        // No interval that is suggested is short enough, so the costs decide.
+        (119, 300, "good rotation-outruns-refreshes"),
+        (
+            119,
+            HOUR,
+            "too-long stale-after 5m rotation-outruns-refreshes",
+        ),
+    ] {
+        let known = [(("aws", "a"), Ok(rotated_every(period)))];
+        let rotations = rotations(Users::TwoUsers, known);
+        let all = [reading("a", &[("aws", "a")], every(interval))];
+        let advice = with_rotations(&all, &policy, &[], Some(&rotations));
+        assert_eq!(summary(&advice), told, "{period} {interval}");
+        let rotation = &advice.items[0].rotations[0];
+        assert_eq!(rotation.period_seconds, Some(period));
+        assert_eq!(rotation.overlap_seconds, Some(period));
+    }
+}
+
+/// The old value ends with the rotation, so no interval prevents that a Secret has it. Costs decide as without a rotation.
+#[test]
+fn rotation_of_one_user_leaves_the_interval_and_warns() {
+    let policy = Advise::default();
+    let known = [(("aws", "a"), Ok(rotated_every(30 * DAY)))];
+    let rotations = rotations(Users::OneUser, known);
+    let told = |refresh, queues: &[&str]| {
+        let all = [reading("a", &[("aws", "a")], refresh)];
+        summary(&with_rotations(&all, &policy, queues, Some(&rotations)))
+    };
+    assert_eq!(told(every(300), &[]), "good rotation-outruns-refreshes");
+    let long = "too-long stale-after 5m rotation-outruns-refreshes";
+    assert_eq!(told(every(HOUR), &[]), long);
+    // Events say at once what changed.
+    assert_eq!(told(every(6 * HOUR), &[SQS]), "good");
+    assert_eq!(told(Refresh::CreatedOnce, &[]), "good created-once");
+}
+
+#[test]
+fn events_come_before_rotations() {
+    let known = [(("aws", "a"), Ok(rotated_every(HOUR)))];
+    let rotations = rotations(Users::TwoUsers, known);
+    let all = [reading("a", &[("aws", "a")], every(300))];
+    let advice = with_rotations(&all, &Advise::default(), &[SQS], Some(&rotations));
+    assert_eq!(summary(&advice), "aggressive events-cover 6h");
+}
+
+/// A key without a known schedule may change at any time.
+#[test]
+fn costs_decide_unless_all_keys_are_rotated() {
+    let policy = Advise {
+        stale_cost_per_hour: Dollars(0.001),
+        stale_after: Duration::from_hours(2),
+        ..Advise::default()
+    };
+    let keys = [("aws", "a"), ("aws", "b")];
+    let told = |second: Known, interval: u64| {
+        let known = [(keys[0], Ok(rotated_every(HOUR))), (keys[1], second)];
+        let rotations = rotations(Users::TwoUsers, known);
+        let all = [reading("a", &keys, every(interval))];
+        summary(&with_rotations(&all, &policy, &[], Some(&rotations)))
+    };
+    assert_eq!(told(Ok(rotated_every(DAY)), 300), "aggressive rotation 30m");
+    for second in [
+        Ok(Rotation::Unscheduled),
+        Ok(Rotation::NotKept),
+        Err("denied".to_owned()),
+        Ok(Rotation::Scheduled(Schedule::default())),
+    ] {
+        let warned = matches!(second, Ok(Rotation::Scheduled(_)));
+        let warned = if warned {
+            " rotation-outruns-refreshes"
+        } else {
+            ""
+        };
+        // The first key still needs half of its period, which is shorter than what the costs lead to.
+        assert_eq!(
+            told(second.clone(), 1801),
+            format!("too-long rotation 30m{warned}")
+        );
+        let short = format!("aggressive below-best 30m{warned}");
+        assert_eq!(told(second.clone(), 300), short);
+        assert_eq!(told(second, 1800), format!("good{warned}"));
+    }
+}
+
+/// A limit makes intervals longer, but not longer than a rotation permits.
+#[test]
+fn limits_do_not_exceed_what_a_rotation_permits() {
+    let names = (0..480).map(|number| format!("es-{number}"));
+    let keys = [("aws", "a"), ("vault", "b")];
+    let all: Vec<_> = names.map(|name| reading(&name, &keys, every(60))).collect();
+    let known = [
+        (keys[0], Ok(rotated_every(240))),
+        (keys[1], Ok(Rotation::NotKept)),
+    ];
+    let rotations = rotations(Users::TwoUsers, known);
+    let policy = Advise {
+        budget: Dollars(0.0),
+        ..Advise::default()
+    };
+    let advice = with_rotations(&all, &policy, &[], Some(&rotations));
+    assert_eq!(advice.items[0].suggested_interval.as_deref(), Some("2m"));
+    let warned = advice.warnings.iter();
+    let unmet: Vec<&str> = warned
+        .filter(|it| it.warning == Warning::LimitNotMet)
+        .map(|it| it.message.exact())
+        .collect();
+    assert_eq!(unmet, ["the refreshes cost more than `advise.budget`"]);
+}
+
+#[test]
+fn what_is_not_known_about_a_rotation_is_not_shown_as_none() {
+    let keys = [("aws", "a"), ("aws", "b"), ("vault", "c"), ("gcpsm", "d")];
+    let why = "denied (DescribeSecret: AccessDeniedException)";
+    let known = [
+        (keys[0], Err(why.to_owned())),
+        (keys[1], Ok(Rotation::Unscheduled)),
+        (keys[2], Ok(Rotation::NotKept)),
+    ];
+    let rotations = rotations(Users::OneUser, known);
+    let mut searching = reading("search", &[], every(300));
+    searching.spec = Some(
+        json!({"secretStoreRef": {"kind": "ClusterSecretStore", "name": "aws"},
+            "dataFrom": [{"find": {"name": {"regexp": "."}}}]})
+        .to_string()
+        .into(),
+    );
+    let lost = es("lost", "aws", every(300));
+    let all = [reading("a", &keys, every(300)), searching, lost];
+    let advice = with_rotations(&all, &Advise::default(), &[], Some(&rotations));
+    let told: Vec<String> = advice
+        .items
+        .iter()
+        .flat_map(|item| &item.rotations)
+        .map(|it| {
+            let text =
+                |text: &Option<Foreign>| text.as_ref().map_or("-", Foreign::exact).to_owned();
+            format!(
+                "{} {}: {}",
+                text(&it.key),
+                it.state.into_str(),
+                text(&it.why)
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            &format!("a unknown: {why}"),
+            "b unscheduled: -",
+            "d unknown: it was not looked up",
+            "c not-kept: -",
+            "- unknown: the specs of its namespace are too large to be kept in memory",
+            "- search: -",
+        ]
+    );
+    assert_eq!(advice.exit(), Exit::Failed);
+    let text = text(&advice, &View::default());
+    let line = format!("could not look up the rotation of a (ClusterSecretStore/aws): {why}");
+    assert!(text.contains(&line), "{text}");
+    let wanted = rotated(&all);
+    let wanted: Vec<&str> = wanted.iter().map(|secret| &*secret.key).collect();
+    assert_eq!(wanted, ["a", "b", "d", "c"]);
+}
+
 #[test]
 fn a_generator_is_left_alone() {
     let mut generated = es("a", "aws", every(60));
@@ -392,6 +648,28 @@ fn each_kind_of_warning_is_given() {
     );
 }
 
+const KEYS: [&str; 3] = ["a", "b", "c"];
+
+/// What providers say about all keys of all stores.
+fn any_rotations() -> impl Strategy<Value = Rotations> {
+    let period = prop_oneof![0..400_u64, 400..100_000_u64, Just(30 * DAY)];
+    let known = prop_oneof![
+        4 => period.prop_map(|seconds| Ok(rotated_every(seconds))),
+        1 => Just(Ok(Rotation::Scheduled(Schedule::default()))),
+        1 => Just(Ok(Rotation::Unscheduled)),
+        1 => Just(Ok(Rotation::NotKept)),
+        1 => Just(Err("denied".to_owned())),
+    ];
+    let count = STORES.len() * KEYS.len();
+    let all = prop::collection::vec(known, count);
+    (select(vec![Users::OneUser, Users::TwoUsers]), all).prop_map(|(users, all)| {
+        let keys = STORES
+            .iter()
+            .flat_map(|store| KEYS.map(|key| (*store, key)));
+        rotations(users, keys.zip(all))
+    })
+}
+
 /// An ExternalSecret with random reads, and sometimes a parent or a generator.
 fn any_es() -> impl Strategy<Value = ExternalSecret> {
     let interval = prop_oneof![Just(0), 1..200_u64, 200..100_000_u64];
@@ -410,7 +688,12 @@ fn any_es() -> impl Strategy<Value = ExternalSecret> {
         prop::bool::weighted(0.1),
     )
         .prop_map(|(refresh, uses, parent, number, generates)| {
-            let mut one = es(&format!("es-{number}"), "aws", refresh);
+            let key_of = |reads: u32| KEYS[usize::try_from(reads).unwrap() % KEYS.len()];
+            let keys: Vec<_> = uses
+                .iter()
+                .map(|(store, reads, _)| (*store, key_of(*reads)))
+                .collect();
+            let mut one = reading(&format!("es-{number}"), &keys, refresh);
             one.stores = uses
                 .into_iter()
                 .map(|(store, reads, searches)| StoreUse {
@@ -471,6 +754,7 @@ proptest! {
         stale_after in select(vec![30_u64, 900, 7200]),
         workers in 1..5_u32,
         queues in prop::sample::subsequence(vec![SQS, AZURE, PUBSUB], 0..=3),
+        rotations in prop::option::of(any_rotations()),
     ) {
         let policy = Advise {
             stale_after: Duration::from_secs(stale_after),
@@ -490,9 +774,10 @@ proptest! {
             }
             many.push(one);
         }
-        let first = with_queues(&many, &policy, &queues);
+        let rotations = rotations.as_ref();
+        let first = with_rotations(&many, &policy, &queues, rotations);
         let patch = first.patch("external-secrets.io/v1").unwrap();
-        let again = with_queues(&patched(many, &patch), &policy, &queues);
+        let again = with_rotations(&patched(many, &patch), &policy, &queues, rotations);
         for item in &again.items {
             let unweighed = item.verdict == Verdict::Unknown;
             prop_assert!(item.verdict == Verdict::Good || unweighed, "{item:?}");

@@ -1,11 +1,16 @@
 //! The advice as tables.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    time::Duration,
+};
 
 use eso_model::duration::GoDuration;
 
 use super::{
-    document::{Advice, AdviceItem, AdviceStore},
+    document::{Advice, AdviceItem, AdviceRotation, AdviceStore},
+    rotation::RotationState,
     suggest::Verdict,
 };
 use crate::{
@@ -42,6 +47,18 @@ const STORES: [Header; 9] = [
     Header::whole("SUGGESTED QUOTA").left_out(2),
 ];
 
+/// The columns of keys, with `--rotation`.
+const ROTATIONS: [Header; 6] = [
+    Header::name("KEY"),
+    Header::name("STORE").left_out(3),
+    Header::whole("ROTATION"),
+    Header::whole("EVERY"),
+    Header::whole("NEXT").left_out(2),
+    Header::whole("OVERLAP").left_out(1),
+];
+
+const DAY: u64 = 24 * 3600;
+
 /// Renders the whole document.
 pub fn text(advice: &Advice, view: &View) -> String {
     let mut text = String::new();
@@ -52,6 +69,11 @@ pub fn text(advice: &Advice, view: &View) -> String {
         text.push_str(&fitted(&ITEMS, advice.items.iter().map(row), screen));
         let rows = advice.stores.iter().map(store_row);
         let _ = write!(text, "\n{}", fitted(&STORES, rows, screen));
+        let rotations = rotations(advice);
+        if !rotations.is_empty() {
+            let rows = rotations.iter().map(|rotation| rotation_row(rotation));
+            let _ = write!(text, "\n{}", fitted(&ROTATIONS, rows, screen));
+        }
     }
     for warning in &advice.warnings {
         let items = if warning.items.is_empty() {
@@ -65,6 +87,14 @@ pub fn text(advice: &Advice, view: &View) -> String {
             "\n{}{items}: {}\n",
             warning.warning.into_str(),
             warning.message.terminal()
+        );
+    }
+    for (why, keys) in unknown_rotations(advice) {
+        let keys = foreign::first(view.names(), keys.into_iter());
+        let _ = write!(
+            text,
+            "\ncould not look up the rotation of {keys}: {}\n",
+            why.terminal()
         );
     }
     for gap in &advice.gaps {
@@ -126,6 +156,53 @@ fn store_row(store: &AdviceStore) -> Vec<String> {
         store.suggested_usd_per_month.map_or_else(dash, dollars),
         store.suggested_quota_share.map_or_else(dash, percent),
     ]
+}
+
+/// The rotations of all items, each once.
+fn rotations(advice: &Advice) -> BTreeSet<&AdviceRotation> {
+    let items = advice.items.iter();
+    items.flat_map(|item| &item.rotations).collect()
+}
+
+/// The keys whose rotations could not be looked up, by the reason. For a spec that is not known, the ExternalSecret.
+pub(super) fn unknown_rotations(advice: &Advice) -> BTreeMap<Foreign, BTreeSet<Foreign>> {
+    let mut unknown: BTreeMap<Foreign, BTreeSet<Foreign>> = BTreeMap::new();
+    for item in &advice.items {
+        for rotation in &item.rotations {
+            if let (RotationState::Unknown, Some(why)) = (rotation.state, &rotation.why) {
+                let of = unknown.entry(why.clone()).or_default();
+                of.insert(match (&rotation.store, &rotation.key) {
+                    (Some(store), Some(key)) => {
+                        format!("{} ({})", key.exact(), store.exact()).into()
+                    }
+                    _ => format!("{}/{}", item.namespace.exact(), item.name.exact()).into(),
+                });
+            }
+        }
+    }
+    unknown
+}
+
+fn rotation_row(rotation: &AdviceRotation) -> Vec<String> {
+    let text = |text: &Option<Foreign>| text.as_ref().map_or_else(dash, Foreign::terminal);
+    let next = rotation.next.map_or_else(dash, |next| next.to_string());
+    vec![
+        text(&rotation.key),
+        text(&rotation.store),
+        rotation.state.into_str().to_owned(),
+        rotation.period_seconds.map_or_else(dash, days),
+        next,
+        rotation.overlap_seconds.map_or_else(dash, days),
+    ]
+}
+
+/// `30d`, or a Go duration if it is no number of days.
+fn days(seconds: u64) -> String {
+    if seconds > 0 && seconds.is_multiple_of(DAY) {
+        format!("{}d", seconds / DAY)
+    } else {
+        GoDuration(Duration::from_secs(seconds)).to_string()
+    }
 }
 
 /// The totals, one line each.

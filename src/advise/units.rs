@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use eso_model::{QuotaKey, refresh::Refresh};
 use providers::queue::address::Address;
 
-use super::coverage::covers;
+use super::{
+    coverage::covers,
+    rotation::{KeyRotation, Rotations},
+};
 use crate::{
     inventory::{ExternalSecret, Inventory},
     plan::Charges,
@@ -21,6 +24,8 @@ pub struct Facts<'a> {
     pub advise: &'a Advise,
     /// The queues of the policy, whose events cover the stores of their clouds.
     pub queues: &'a [Address],
+    /// None if they were not looked up.
+    pub rotations: Option<&'a Rotations>,
 }
 
 /// An ExternalSecret, or all children of a ClusterExternalSecret, which has their interval.
@@ -40,6 +45,8 @@ pub(super) struct Member<'a> {
     pub(super) charges: Charges,
     /// Their price in US dollars. None if it is not known.
     pub(super) usd: Option<f64>,
+    /// The rotations of its keys, if they were looked up.
+    pub(super) rotations: Vec<KeyRotation>,
 }
 
 /// Why an interval is not weighed.
@@ -61,6 +68,7 @@ impl<'a> Unit<'a> {
             selected,
             advise,
             queues,
+            rotations,
         } = facts;
         let mut units: Vec<Self> = Vec::new();
         let mut parents: BTreeMap<&str, usize> = BTreeMap::new();
@@ -78,6 +86,7 @@ impl<'a> Unit<'a> {
                 external_secret,
                 charges,
                 usd,
+                rotations: rotations.map_or_else(Vec::new, |it| it.of(external_secret)),
             };
             let mut stores = external_secret.store_keys().peekable();
             let is_covered = stores.peek().is_some()
@@ -123,6 +132,27 @@ impl<'a> Unit<'a> {
                 unknown.then_some(Fixed::Unknown)
             }
         }
+    }
+
+    fn rotations(&self) -> impl Iterator<Item = &KeyRotation> {
+        let members = self.members.iter();
+        members.flat_map(|member| &member.rotations)
+    }
+
+    /// The longest interval that is short enough for the rotations of its keys. None if there are none, or if events say what changed.
+    pub(super) fn longest_by_rotation(&self) -> Option<Duration> {
+        let longest = self.rotations().filter_map(KeyRotation::longest_interval);
+        longest.min().filter(|_| !self.is_covered)
+    }
+
+    /// True if all its values change by rotations, and stay valid for long enough after them.
+    pub(super) fn only_rotates(&self) -> bool {
+        let mut members = self.members.iter();
+        let rotates = |member: &Member<'_>| {
+            let mut keys = member.rotations.iter();
+            !member.rotations.is_empty() && keys.all(|key| key.longest_interval().is_some())
+        };
+        !self.is_covered && members.all(rotates)
     }
 
     /// The dollars of one refresh, per member.

@@ -12,10 +12,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
+    rotation::{KeyRotation, Users},
     suggest::{Limit, Needs},
-    units::{Unit, interval_of},
+    units::{Facts, Member, Unit, interval_of},
 };
-use crate::{foreign::Foreign, inventory::ExternalSecret, policy::Advise};
+use crate::{foreign::Foreign, inventory::ExternalSecret};
 
 /// From this many readers, a key is read by many.
 const MANY_READERS: usize = 5;
@@ -42,6 +43,18 @@ pub struct AdviceWarning {
     pub items: Vec<Foreign>,
 }
 
+impl AdviceWarning {
+    /// A warning about these ExternalSecrets. None without any.
+    fn about(warning: Warning, message: &str, items: Vec<Foreign>) -> Option<Self> {
+        let message = message.into();
+        (!items.is_empty()).then_some(Self {
+            warning,
+            message,
+            items,
+        })
+    }
+}
+
 /// The kinds of warnings.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema, strum::IntoStaticStr,
@@ -59,6 +72,8 @@ pub enum Warning {
     SearchAtShortInterval,
     /// A key is read by many ExternalSecrets.
     KeyReadByMany,
+    /// Its secrets are rotated, and no interval is short enough for that.
+    RotationOutrunsRefreshes,
     /// The suggested intervals exceed a limit, because no longer ones are suggested.
     LimitNotMet,
 }
@@ -67,22 +82,13 @@ pub enum Warning {
 pub(super) fn warnings(
     units: &[Unit<'_>],
     suggested: &Needs,
-    advise: &Advise,
+    facts: Facts<'_>,
 ) -> Vec<AdviceWarning> {
-    let all: Vec<&ExternalSecret> = units
-        .iter()
-        .flat_map(|unit| &unit.members)
-        .map(|member| member.external_secret)
-        .collect();
+    let members = units.iter().flat_map(|unit| &unit.members);
+    let all: Vec<&ExternalSecret> = members.map(|member| member.external_secret).collect();
     let mut warnings = Vec::new();
     let mut add = |warning, message: &str, items: Vec<Foreign>| {
-        if !items.is_empty() {
-            warnings.push(AdviceWarning {
-                warning,
-                message: message.into(),
-                items,
-            });
-        }
+        warnings.extend(AdviceWarning::about(warning, message, items));
     };
     let with = |is: &dyn Fn(&ExternalSecret) -> bool| -> Vec<Foreign> {
         let those = all.iter().filter(|one| is(one));
@@ -119,17 +125,42 @@ pub(super) fn warnings(
         );
         add(Warning::KeyReadByMany, &message, readers);
     }
-    for limit in suggested.exceeded(advise) {
-        warnings.push(AdviceWarning {
-            warning: Warning::LimitNotMet,
-            message: unmet(&limit).into(),
-            items: Vec::new(),
-        });
-    }
+    warnings.extend(outrun_by_rotations(units, facts));
+    let unmet = suggested.exceeded(facts.advise).into_iter();
+    warnings.extend(unmet.map(|limit| AdviceWarning {
+        warning: Warning::LimitNotMet,
+        message: unmet_limit(&limit).into(),
+        items: Vec::new(),
+    }));
     warnings
 }
 
-fn unmet(limit: &Limit) -> String {
+const fn outrun(users: Users) -> &'static str {
+    match users {
+        Users::OneUser => {
+            "their secrets are rotated, and an old value may end with the rotation, so that no interval is short enough. Let events trigger the syncs (`events.queues`), or run `eso-sync sync` after each rotation. If the rotations alternate between two users: `--rotation=two-users`"
+        }
+        Users::TwoUsers => {
+            "their secrets are rotated, and the time between two rotations is not known or less than two minutes, so that no interval is known to be short enough. Let events trigger the syncs (`events.queues`), or run `eso-sync sync` after each rotation"
+        }
+    }
+}
+
+/// The warning about the ExternalSecrets that are refreshed, and that a rotation outruns.
+fn outrun_by_rotations(units: &[Unit<'_>], facts: Facts<'_>) -> Option<AdviceWarning> {
+    let message = outrun(facts.rotations?.users);
+    let is_outrun = |member: &&Member<'_>| {
+        let mut keys = member.rotations.iter();
+        keys.any(KeyRotation::outruns_refreshes)
+    };
+    let units = units.iter();
+    let refreshed = units.filter(|unit| !unit.is_covered && unit.interval().is_some());
+    let members = refreshed.flat_map(|unit| &unit.members).filter(is_outrun);
+    let items = members.map(|member| name(&member.external_secret.id));
+    AdviceWarning::about(Warning::RotationOutrunsRefreshes, message, items.collect())
+}
+
+fn unmet_limit(limit: &Limit) -> String {
     match limit {
         Limit::Quota(quota) => {
             format!("the refreshes use more than a tenth of the quota of {quota}")

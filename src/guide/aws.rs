@@ -74,7 +74,7 @@ struct Wanted {
 const OF_SECRETS: [&[&str]; 3] = [
     &["ReadSecrets", "ReadSecretsInBatches"],
     &["OnlyForFindInSecretsManager"],
-    &["OnlyForMetadataOfSecrets"],
+    &["OnlyForMetadataAndRotationsOfSecrets"],
 ];
 const OF_PARAMETERS: [&[&str]; 3] = [
     &["OnlyForParameterStore"],

@@ -105,7 +105,7 @@ pub fn aws_statements(secrets: &Value, parameters: &Value) -> Vec<Value> {
             "*",
         ),
         statement(
-            "OnlyForMetadataOfSecrets",
+            "OnlyForMetadataAndRotationsOfSecrets",
             &["secretsmanager:DescribeSecret"],
             secrets.clone(),
         ),
@@ -152,8 +152,11 @@ fn for_customer_keys(actions: &[&str]) -> Value {
 const AZURE: &str = r#"# For each vault that uses Azure RBAC:
 az role assignment create --role "Key Vault Secrets User" --assignee "$PRINCIPAL_ID" --scope "$VAULT_ID"
 
-# For each vault that uses access policies (`list` is only needed for `find`):
+# For each vault that uses access policies (`list` is only needed for `find` and `advise --rotation`, which needs no `get`):
 az keyvault set-policy --name "$VAULT" --object-id "$PRINCIPAL_ID" --secret-permissions get list
+
+# If the identity only runs `advise --rotation`, this is enough in place of "Key Vault Secrets User". It permits no values:
+# az role assignment create --role "Key Vault Reader" --assignee "$PRINCIPAL_ID" --scope "$VAULT_ID"
 
 # Only needed for `events`, for each queue, and for its poison queue:
 QUEUES="/subscriptions/$SUBSCRIPTION/resourceGroups/$GROUP/providers/Microsoft.Storage/storageAccounts/$ACCOUNT/queueServices/default/queues"
@@ -168,7 +171,8 @@ az storage queue metadata update --auth-mode login --account-name "$ACCOUNT" --n
 const GCP: &str = r#"# For each project, or for single secrets with `gcloud secrets add-iam-policy-binding "$SECRET"`:
 gcloud projects add-iam-policy-binding "$PROJECT" --member "$MEMBER" --role roles/secretmanager.secretAccessor
 
-# Only needed for `find`, `metadataPolicy: Fetch` or `secretVersionSelectionPolicy: LatestOrFetch`:
+# Only needed for `find`, `metadataPolicy: Fetch`, `secretVersionSelectionPolicy: LatestOrFetch` or `advise --rotation`, which needs no
+# other role:
 gcloud projects add-iam-policy-binding "$PROJECT" --member "$MEMBER" --role roles/secretmanager.viewer
 
 # Only needed for `events`, for each subscription:
@@ -234,7 +238,7 @@ mod tests {
         ReadSecrets: secretsmanager:GetSecretValue on arn:aws:secretsmanager:*:*:secret:*
         ReadSecretsInBatches: secretsmanager:BatchGetSecretValue on *
         OnlyForFindInSecretsManager: secretsmanager:ListSecrets on *
-        OnlyForMetadataOfSecrets: secretsmanager:DescribeSecret on arn:aws:secretsmanager:*:*:secret:*
+        OnlyForMetadataAndRotationsOfSecrets: secretsmanager:DescribeSecret on arn:aws:secretsmanager:*:*:secret:*
         OnlyForParameterStore: ssm:GetParameter ssm:GetParameters on arn:aws:ssm:*:*:parameter/*
         OnlyForFindInParameterStore: ssm:GetParametersByPath on arn:aws:ssm:*:*:parameter/*
         OnlyForFindByTagsInParameterStore: ssm:DescribeParameters on *

@@ -64,3 +64,79 @@ async fn advise_reads_no_secret_and_no_provider() {
         assert!(parts.all(|part| part != "secrets"), "{}", request.path);
     }
 }
+
+/// With the trust rules and the credentials of a drift check, and without reading a value.
+#[cfg(all(feature = "aws-parameter-store", feature = "gcp", feature = "vault"))]
+#[tokio::test]
+async fn rotation_is_looked_up_with_the_credentials_of_the_store() {
+    use crate::{credentials::own::rotated, providers::expiry};
+
+    let mut world = World::sandbox().await;
+    rotated(&world).await;
+    let double = expiry::secrets_manager().await;
+    world.bin.set("AWS_ENDPOINT_URL", &double.url);
+    let ns = world.namespace.clone();
+    let advise = ["advise", "-n", &ns, "--rotation=two-users"];
+    let store = ["--credentials", "store", "--endpoint", &double.url];
+    let asked = async |world: &World, more: &[&str]| {
+        let arguments = [&advise[..], &store, more].concat();
+        let outcome = world.bin.run(&arguments).await;
+        outcome.exits(0);
+        outcome
+    };
+    let item = asked(&world, &["-o", "json"]).await.document()["items"][0].clone();
+    let rotation = json!({"store": format!("SecretStore/{ns}/aws"), "key": "db", "state": "scheduled",
+        "next": "2027-01-15T08:00:00Z", "periodSeconds": 2_592_000, "overlapSeconds": 2_592_000});
+    assert_eq!(item["rotations"], json!([rotation]));
+    // An hour, where six are early enough.
+    assert_eq!(
+        (&item["verdict"], &item["reason"]),
+        (&json!("aggressive"), &json!("rotation"))
+    );
+    let patch = asked(&world, &["--patch"]).await.stdout;
+    let object: Value = serde_saphyr::from_str(&patch).expect("YAML");
+    assert_eq!(object["spec"]["refreshInterval"], "6h");
+    let change = json!({"spec": object["spec"]});
+    world.patch("ExternalSecret", "db", &change).await;
+    let again = asked(&world, &["-o", "json"]).await.document();
+    assert_eq!(again["summary"]["verdicts"], json!({"good": 1}));
+    let read = double.asked().into_iter();
+    let mut read = read.map(|asked| asked.header("x-amz-target").to_owned());
+    assert!(read.all(|of| of.is_empty() || of == "secretsmanager.DescribeSecret"));
+
+    let untrusted = world.bin.run(&advise).await;
+    untrusted.exits(3);
+    let line = "could not look up the rotation of db";
+    assert!(untrusted.stdout.contains(line), "{}", untrusted.stdout);
+    assert!(
+        untrusted.stdout.contains("store-not-trusted"),
+        "{}",
+        untrusted.stdout
+    );
+    world.end().await;
+}
+
+/// A variable may be set for other commands.
+#[tokio::test]
+async fn provider_flags_need_rotation_and_variables_do_not() {
+    let mut world = World::sandbox().await;
+    world.apply_yaml(BASE).await;
+    for flag in [
+        &["--credentials", "store"][..],
+        &["--endpoint", "https://vault.corp:8200"],
+        &["--namespaced-stores"],
+    ] {
+        let outcome = world.bin.run(&[&["advise", "-A"], flag].concat()).await;
+        outcome.exits(2);
+        let why = format!("{} has an effect with --rotation only", flag[0]);
+        assert!(outcome.stderr.contains(&why), "{}", outcome.stderr);
+        world
+            .bin
+            .run(&[&["advise", "-A", "--rotation"], flag].concat())
+            .await
+            .exits(0);
+    }
+    world.bin.set("ESO_SYNC_CREDENTIALS", "store");
+    world.bin.run(&["advise", "-A"]).await.exits(0);
+    world.end().await;
+}

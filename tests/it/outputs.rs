@@ -167,6 +167,8 @@ outputs! {
     advise: ["advise", "--sandbox"];
     advise_bad_day: ["advise", "--sandbox=bad-day"];
     advise_namespace_json: ["advise", "--sandbox", "-n", "web", "-o", "json"];
+    advise_rotation: ["advise", "--sandbox", "--rotation=two-users"];
+    advise_rotation_json: ["advise", "--sandbox", "-n", "team-a", "--rotation", "-o", "json"];
     advise_patch: ["advise", "--sandbox", "--patch"];
     help_events: ["events", "--help"];
     events: ["events", "--sandbox"];

@@ -13,6 +13,7 @@ mod id;
 pub mod provider;
 pub mod refresh;
 pub mod remote;
+pub mod rotation;
 pub mod template;
 pub mod texts;
 pub mod unread;

@@ -57,6 +57,8 @@ pub struct Facts {
     pub permission: &'static str,
     /// How keys are named.
     pub naming: Naming,
+    /// Whether the metadata of a secret says when it is rotated.
+    pub rotation: RotationMetadata,
     /// True if the operator reads a key only once when several entries of an ExternalSecret use it.
     pub reads_keys_once: bool,
     pub rules: Rules,
@@ -81,6 +83,15 @@ pub enum Naming {
     Kubernetes,
     /// As in the spec.
     Plain,
+}
+
+/// Whether the metadata of a secret says when it is rotated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RotationMetadata {
+    Kept,
+    NotKept,
+    /// The provider's rules are not implemented.
+    Unknown,
 }
 
 /// The list price of reads, without free tiers and discounts.
@@ -332,6 +343,7 @@ fn parameter_store() -> Facts {
         quota_per_second: Some(40.0),
         permission: "ssm:GetParameters",
         naming: Naming::ParameterStore,
+        rotation: RotationMetadata::NotKept,
         reads_keys_once: false,
         rules: Rules {
             absence: Absence::UnknownForMetadata,
@@ -399,6 +411,7 @@ fn secrets_manager() -> Facts {
         }),
         permission: "secretsmanager:GetSecretValue",
         naming: Naming::SecretsManager,
+        rotation: RotationMetadata::Kept,
         reads_keys_once: true,
         rules: AWS_RULES,
         publishing: Some(Publishing {
@@ -434,6 +447,7 @@ fn azure_key_vault() -> Facts {
         identity: Identity::NamedOrOperator(azure_identity),
         permission: "Key Vault Secrets User",
         naming: Naming::KeyVault,
+        rotation: RotationMetadata::Kept,
         reads_keys_once: false,
         rules: Rules {
             payload: Payload::Bytes,
@@ -475,6 +489,7 @@ fn fake() -> Facts {
         identity: Identity::NotNeeded,
         permission: "",
         naming: Naming::Plain,
+        rotation: RotationMetadata::NotKept,
         reads_keys_once: false,
         rules: Rules {
             payload: Payload::Bytes,
@@ -525,6 +540,7 @@ fn gcp_secret_manager() -> Facts {
         }),
         permission: "secretmanager.versions.access",
         naming: Naming::GcpSecretManager,
+        rotation: RotationMetadata::Kept,
         reads_keys_once: false,
         rules: Rules {
             payload: Payload::Bytes,
@@ -566,6 +582,7 @@ fn kubernetes() -> Facts {
         identity: Identity::ServiceAccount,
         permission: "get secrets",
         naming: Naming::Kubernetes,
+        rotation: RotationMetadata::NotKept,
         reads_keys_once: false,
         rules: Rules {
             payload: Payload::Keys,
@@ -596,6 +613,7 @@ fn vault() -> Facts {
         identity: Identity::NamedOrOperator(vault_identity),
         permission: "the capability read",
         naming: Naming::Vault,
+        rotation: RotationMetadata::NotKept,
         reads_keys_once: false,
         rules: Rules {
             payload: Payload::Json,
@@ -648,6 +666,7 @@ fn other(name: &str) -> Facts {
         identity: Identity::Unknown,
         permission: "",
         naming: Naming::Plain,
+        rotation: RotationMetadata::Unknown,
         reads_keys_once: false,
         rules: Rules {
             payload: Payload::Unknown,

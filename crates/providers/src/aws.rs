@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `BatchGetSecretValue` | newest versions, 20 per call; `find` by path or tags | `secretsmanager:BatchGetSecretValue` on `*` [^1] |
 //! | `GetSecretValue` | other versions; all if the batch call is denied | `secretsmanager:GetSecretValue` on the secret |
-//! | `DescribeSecret` | `metadataPolicy: Fetch` | `secretsmanager:DescribeSecret` on the secret |
+//! | `DescribeSecret` | `metadataPolicy: Fetch`; rotation schedules | `secretsmanager:DescribeSecret` on the secret |
 //! | `ListSecrets` | `find` by name without a path | `secretsmanager:ListSecrets` on `*` |
 //! | `GetParameters` | parameters, up to 10 per call | `ssm:GetParameters` on each parameter |
 //! | `GetParameter` | if the batch call is denied; to recognise a missing version | `ssm:GetParameter` on the parameter |

@@ -7,6 +7,7 @@ mod login;
 pub(crate) mod plugin;
 #[cfg(feature = "events-azure")]
 mod queue;
+mod rotation;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -15,12 +16,15 @@ mod write;
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
+use azure_core::time::OffsetDateTime;
 use azure_security_keyvault_secrets::models::{Secret, SecretProperties};
 use eso_model::{
     ProviderKind,
     expected::{Failure, Operator, Raw, What, why},
+    rotation::Rotation,
 };
 use futures::{StreamExt as _, future::join_all, stream};
+use jiff::Timestamp;
 use pace::Clock;
 use secret::Value;
 use serde_json::Value as Json;
@@ -147,6 +151,14 @@ impl Provider for KeyVault {
         }))
         .await
     }
+
+    async fn rotations(
+        &self,
+        keys: &[String],
+        limiter: &RateLimiter,
+    ) -> Vec<Result<Rotation, Unread>> {
+        self.schedules(keys, limiter).await
+    }
 }
 
 impl KeyVault {
@@ -157,13 +169,8 @@ impl KeyVault {
         metadata: bool,
         limiter: &RateLimiter,
     ) -> Result<Answered, Problem> {
-        let mut parts = key.split('/');
-        let name = match (parts.next(), parts.next()) {
-            (Some("key" | "cert"), Some(_)) => {
-                return Err(Unread::secret(why::KIND, "only secrets are read").into());
-            }
-            (Some("secret"), Some(name)) | (Some(name), None) => name,
-            _ => return Ok(Answered::Fails(Failure::Refused)),
+        let Some(name) = name_of(key)? else {
+            return Ok(Answered::Fails(Failure::Refused));
         };
         // Azure allows no other names and versions, and rejects the request.
         let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
@@ -249,6 +256,20 @@ impl KeyVault {
         }
         unread.lacking(format!("\"{role}\" on {}", self.name))
     }
+}
+
+/// The name of the secret with this key; None if the operator refuses the key.
+fn name_of(key: &str) -> Result<Option<&str>, Unread> {
+    let mut parts = key.split('/');
+    match (parts.next(), parts.next()) {
+        (Some("key" | "cert"), Some(_)) => Err(Unread::secret(why::KIND, "only secrets are read")),
+        (Some("secret"), Some(name)) | (Some(name), None) => Ok(Some(name)),
+        _ => Ok(None),
+    }
+}
+
+fn timestamp(time: OffsetDateTime) -> Option<Timestamp> {
+    Timestamp::from_second(time.unix_timestamp()).ok()
 }
 
 fn value(secret: Secret) -> Option<Raw> {

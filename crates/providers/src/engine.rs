@@ -510,5 +510,11 @@ pub(super) async fn in_flight<T>(calls: Vec<BoxFuture<'_, T>>) -> Vec<T> {
         .await
 }
 
+/// The same, for futures whose results are needed in their order.
+#[cfg(any(feature = "aws", feature = "gcp"))]
+pub(super) async fn in_order<T>(calls: Vec<BoxFuture<'_, T>>) -> Vec<T> {
+    stream::iter(calls).buffered(IN_FLIGHT).collect().await
+}
+
 #[cfg(test)]
 mod tests;

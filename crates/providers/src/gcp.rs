@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `AccessSecretVersion` | each version (no batch call) | `secretmanager.versions.access` (`roles/secretmanager.secretAccessor`) |
 //! | `ListSecretVersions` | `LatestOrFetch` [^1] | `secretmanager.versions.list` (`roles/secretmanager.viewer`) |
-//! | `GetSecret` | `metadataPolicy: Fetch` | `secretmanager.secrets.get` (`roles/secretmanager.viewer`) |
+//! | `GetSecret` | `metadataPolicy: Fetch`; rotation schedules | `secretmanager.secrets.get` (`roles/secretmanager.viewer`) |
 //! | `ListSecrets` | `find` | `secretmanager.secrets.list` (`roles/secretmanager.viewer`) |
 //!
 //! [^1]: `secretVersionSelectionPolicy: LatestOrFetch`, if the newest version is disabled or destroyed.

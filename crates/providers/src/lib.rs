@@ -26,7 +26,7 @@ pub use self::{
 };
 use cluster::Cluster;
 pub use eso_model::unread;
-use eso_model::{ProviderKind, expected::What};
+use eso_model::{ProviderKind, expected::What, rotation::Rotation};
 use futures::future::BoxFuture;
 use pace::Clock;
 use serde_json::Value as Json;
@@ -86,6 +86,15 @@ pub trait Provider: Send + Sync {
         _limiter: &RateLimiter,
     ) -> Answered {
         Answered::Unread(Unread::value_too_large())
+    }
+
+    /// Returns when these secrets are rotated, in the same order. Reads their metadata, never a value. Each call takes a rate permit.
+    async fn rotations(
+        &self,
+        keys: &[String],
+        _limiter: &RateLimiter,
+    ) -> Vec<Result<Rotation, Unread>> {
+        keys.iter().map(|_| Ok(Rotation::NotKept)).collect()
     }
 }
 

@@ -9,11 +9,13 @@
 
 mod answers;
 mod line;
+mod rotations;
 mod round;
 mod turns;
 
 pub use self::{
     answers::Answers,
+    rotations::Rotations,
     round::{Members, Ready, Round, Wanted},
 };
 
@@ -24,10 +26,7 @@ use std::{
 };
 
 use cluster::Cluster;
-use eso_model::{
-    ProviderKind, ProviderName, QuotaKey, StoreKey,
-    expected::{Read, What},
-};
+use eso_model::{ProviderKind, ProviderName, QuotaKey, StoreKey, expected::What};
 use pace::{
     Wait, Workers,
     bytes::{Budget, Limits},
@@ -233,7 +232,7 @@ impl Reader {
                 if matches!(read.what, What::Find { .. }) {
                     *searches.entry(namespace).or_default() += 1;
                 }
-                if let Ok(line) = self.route(namespace, &read)
+                if let Ok(line) = self.route(namespace, &read.store.key(namespace))
                     && let Some(line) = self.lines.get_mut(line)
                 {
                     line.expect(&read.what);
@@ -299,9 +298,9 @@ impl Reader {
             .collect()
     }
 
-    /// The line for this read, decided once per store and namespace.
-    fn route(&mut self, namespace: &str, read: &Read) -> Result<usize, Unread> {
-        let key = (read.store.key(namespace), namespace.to_owned());
+    /// The line for reads of this store, decided once per store and namespace.
+    fn route(&mut self, namespace: &str, store: &StoreKey) -> Result<usize, Unread> {
+        let key = (store.clone(), namespace.to_owned());
         if let Some(route) = self.routes.get(&key) {
             return route.clone();
         }

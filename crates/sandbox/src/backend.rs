@@ -1,11 +1,16 @@
 //! The provider behind a store, for eso-sync: with the values, latency and failures that the operator gets.
 //!
 //! What is written goes to the ConfigMap with the store's values: the value to `values.yaml`, and what is recorded beside it to
-//! `published.yaml`.
+//! `published.yaml`. `rotation.yaml` says when keys are rotated.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use eso_model::StoreKey;
+use eso_model::{
+    StoreKey,
+    duration::GoDuration,
+    rotation::{Rotation, Schedule},
+};
+use jiff::Timestamp;
 use regex::Regex;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -20,6 +25,7 @@ use crate::{
 
 const VALUES: &str = "values.yaml";
 const PUBLISHED: &str = "published.yaml";
+const ROTATION: &str = "rotation.yaml";
 
 /// The provider behind one store.
 pub struct Backend {
@@ -41,6 +47,14 @@ pub enum CallError {
     Unavailable,
     /// The store's values are not in a ConfigMap, so that nothing can be written.
     NotWritable,
+}
+
+/// When a key is rotated.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotated {
+    every: GoDuration,
+    next: Timestamp,
 }
 
 /// What a store keeps under a key.
@@ -92,6 +106,23 @@ impl Backend {
     pub fn matching(&self, pattern: &Regex) -> Result<BTreeMap<String, Vec<u8>>, CallError> {
         let store = self.found()?;
         Ok(self.values.matching(present(&store), pattern))
+    }
+
+    /// When a key is rotated. Makes no call.
+    pub fn rotation(&self, key: &str) -> Result<Rotation, CallError> {
+        self.found()?;
+        // Without values in a ConfigMap, all are generated, and none is rotated.
+        let Ok(config_map) = self.config_map() else {
+            return Ok(Rotation::Unscheduled);
+        };
+        let mut rotated: BTreeMap<String, Rotated> = parsed(&config_map, ROTATION);
+        let scheduled = rotated.remove(key).map(|of| {
+            Rotation::Scheduled(Schedule {
+                next: Some(of.next),
+                period: Some(of.every.0),
+            })
+        });
+        Ok(scheduled.unwrap_or(Rotation::Unscheduled))
     }
 
     /// Everything that the store keeps. Makes no call.

@@ -3,7 +3,8 @@
 //! A `fake` store contains its values. The values of any other store are in a ConfigMap whose annotation
 //! `sandbox.eso-sync/store` names the store: `values.yaml` maps remote keys to current values (a string, or a map that
 //! becomes JSON), and `previous.yaml` contains the values that were different before the rotation. For a store without
-//! such a ConfigMap, values are generated.
+//! such a ConfigMap, values are generated. `rotation.yaml` maps remote keys to their rotation, which nobody carries out:
+//! `{every: 720h, next: TIMESTAMP}`.
 
 mod generated;
 pub(super) mod setting;

@@ -23,6 +23,12 @@ pub(super) fn of(what: &str, word: &str) -> Option<&'static str> {
              the namespace kube-system"
         }
         "verdict of `advise`" | "reason of `advise`" | "warning of `advise`" => advised(word),
+        "rotation of a key in `advise`" => match word {
+            "unknown" => {
+                "the message says why. `eso-sync rbac --for aws`, `azure` or `gcp` prints the rights that `--rotation` needs"
+            }
+            _ => NOTHING,
+        },
         "trend of `history`" => match word {
             "worse" => "`eso-sync history` lists what needs attention, and since when",
             "unknown" => "nothing: wait for the next run",
@@ -86,6 +92,9 @@ fn advised(word: &str) -> &'static str {
         }
         "search-at-short-interval" => {
             "name the keys instead of searching, or search less often: each refresh lists and reads all that is found"
+        }
+        "rotation-outruns-refreshes" => {
+            "let rotation events trigger the syncs (`eso-sync events`), or run `eso-sync sync NAME` at the end of the rotation. Rotations that alternate between two users leave time: `--rotation=two-users`"
         }
         "key-read-by-many" => {
             "read it once, and copy the Secret: with a ClusterExternalSecret, or a store of the provider `kubernetes`"

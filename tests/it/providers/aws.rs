@@ -21,7 +21,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     double::{Asked, Reply},
-    support::{find, limiter, metadata, nowhere, secret, version},
+    support::{find, limiter, metadata, nowhere, rotation, secret, version},
 };
 
 /// A secret value that must not appear anywhere.

@@ -209,7 +209,7 @@ impl Bed {
     }
 }
 
-/// A double of AWS with the secret `db`, whose value is `v`.
+/// A double of AWS with the secret `db`, whose value is `v` and which is rotated every 30 days.
 pub(crate) async fn secrets_manager() -> Double {
     Double::start(server(Kind::SecretsManager, 3600)).await
 }
@@ -245,6 +245,11 @@ fn aws(received: &Received, issued: u32, lifetime: i64) -> Reply {
             200,
             &json!({"Name": "db", "ARN": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:db-AbCdEf",
                 "SecretString": "v", "VersionId": "v", "CreatedDate": 1.5e9}),
+        ),
+        Some("DescribeSecret") => Reply::json(
+            200,
+            &json!({"Name": "db", "RotationEnabled": true, "RotationRules": {"AutomaticallyAfterDays": 30},
+                "NextRotationDate": 1.8e9}),
         ),
         Some("GetParameter") => Reply::json(
             200,

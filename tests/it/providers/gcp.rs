@@ -34,7 +34,7 @@ use serde_json::{Value as Json, json};
 use self::google::{Google, Secret, error};
 use super::{
     double::{Asked, Double, Reply, logged},
-    support::{find, limiter, metadata, nowhere, secret, version},
+    support::{find, limiter, metadata, nowhere, rotation, secret, version},
 };
 
 /// A secret value that must not appear anywhere.
@@ -324,6 +324,47 @@ async fn metadata_are_labels_and_annotations() {
             "not found"
         ]
     );
+}
+
+#[tokio::test]
+async fn rotations_are_read_from_metadata() {
+    let rotated = |rotation: Json| Secret::of(PLANTED.as_bytes()).rotated(rotation);
+    let next = "2027-01-15T08:00:00Z";
+    let double = double([
+        (
+            "both",
+            rotated(json!({"nextRotationTime": next, "rotationPeriod": "3600s"})),
+        ),
+        ("next", rotated(json!({"nextRotationTime": next}))),
+        ("none", Secret::of(b"")),
+        ("empty", rotated(json!({}))),
+    ])
+    .await;
+    let provider = connected(&double.url, &json!({})).await;
+    let keys = ["both", "next", "none", "empty", "gone", "../x"].map(str::to_owned);
+    let said = provider.rotations(&keys, &limiter()).await;
+    let said: Vec<String> = said.into_iter().map(rotation).collect();
+    assert_eq!(
+        said,
+        [
+            "every 3600 s, next 2027-01-15T08:00:00Z",
+            "every 0 s, next 2027-01-15T08:00:00Z",
+            "unscheduled",
+            "unscheduled",
+            "unreadable (GetSecret: NOT_FOUND)",
+            "unreadable (Google allows no secret with this name)",
+        ]
+    );
+    let secret = |id: &str| format!("/v1/projects/project/secrets/{id}");
+    assert_eq!(
+        paths(&double),
+        ["both", "empty", "gone", "next", "none"].map(secret)
+    );
+    let other = connected(&double.url, &json!({"projectID": "other"})).await;
+    let said = other.rotations(&keys[..1], &limiter()).await;
+    let said: Vec<String> = said.into_iter().map(rotation).collect();
+    let denied = "denied (GetSecret: PERMISSION_DENIED) [secretmanager.secrets.get on projects/other/secrets/both]";
+    assert_eq!(said, [denied]);
 }
 
 #[tokio::test]

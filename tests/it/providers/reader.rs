@@ -1,12 +1,15 @@
 //! Tests of the reader, which reads provider data for all ExternalSecrets of a run.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::ready,
     time::{Duration, Instant},
 };
 
-use eso_model::expected::{Content, Read};
+use eso_model::{
+    expected::{Content, Read},
+    rotation::RemoteSecret,
+};
 use eso_sync::policy::Pace;
 use futures::FutureExt as _;
 use pace::rate::Rate;
@@ -21,7 +24,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     double::{Double, Reply},
-    support::{asked, put, read, read_only_cluster, sandbox, shown_raw},
+    support::{asked, put, read, read_only_cluster, rotation, sandbox, shown_raw},
 };
 
 /// A reader, and the answers that it read.
@@ -296,4 +299,53 @@ async fn missing_answer_is_always_an_error() {
         .map(|(_, unread)| unread)
         .collect();
     assert_eq!(troubled.len(), 2);
+}
+
+/// The namespace `team-a` reads `k` from each of these stores.
+async fn rotations(reader: &mut Answering, stores: &[&str]) -> Vec<String> {
+    let secret = |store: &&str| RemoteSecret {
+        namespace: "team-a".to_owned(),
+        store: store.parse().unwrap(),
+        key: "k".to_owned(),
+    };
+    let wanted: BTreeSet<RemoteSecret> = stores.iter().map(secret).collect();
+    let mut found = reader.reader.rotations(&wanted, None).await;
+    let stores = stores.iter();
+    stores
+        .map(|store| rotation(found.remove(&secret(store)).unwrap()))
+        .collect()
+}
+
+/// Providers without schedules are not asked, whoever they belong to. What is not known is not taken for none.
+#[tokio::test]
+async fn rotation_is_looked_up_where_schedules_are_kept() {
+    let sandbox = sandbox().await;
+    let stores = [
+        (
+            "ClusterSecretStore/vault",
+            "vault",
+            json!({"server": "https://vault.corp:8200"}),
+        ),
+        ("ClusterSecretStore/cluster", "kubernetes", json!({})),
+        (
+            "ClusterSecretStore/ssm",
+            "aws",
+            json!({"service": "ParameterStore", "region": "eu-west-1"}),
+        ),
+        ("ClusterSecretStore/odd", "doppler", json!({})),
+        (
+            "ClusterSecretStore/other",
+            "azurekv",
+            json!({"vaultUrl": "https://kv.vault.azure.net", "conditions": [{"namespaces": ["team-b"]}]}),
+        ),
+    ];
+    let mut reader = reader(&sandbox, &stores);
+    let mut asked_for = stores.iter().map(|(store, ..)| *store).collect::<Vec<_>>();
+    asked_for.push("SecretStore/team-a/unseen");
+    let said = rotations(&mut reader, &asked_for).await;
+    let reasons: Vec<&str> = said.iter().filter_map(|it| it.split(" (").next()).collect();
+    let unknown = [unread::UNSUPPORTED, unread::NAMESPACE, unread::STORE];
+    assert_eq!(reasons[..3], ["not kept"; 3]);
+    assert_eq!(reasons[3..], unknown);
+    assert_eq!(asked(&sandbox), [""; 0]);
 }

@@ -4,9 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cluster::{Access, Cluster, connect::connect_plain};
-use eso_model::expected::{Raw, Read, StoreRef, What};
+use eso_model::{
+    expected::{Raw, Read, StoreRef, What},
+    rotation::{Rotation, Schedule},
+};
 use pace::rate::Rate;
-use providers::{Answered, Backoff, RateLimiter, Resolver, StoreSettings};
+use providers::{Answered, Backoff, RateLimiter, Resolver, StoreSettings, Unread};
 use sandbox::{Sandbox, Settings};
 use secret::Value;
 use serde_json::{Value as Json, json};
@@ -134,6 +137,25 @@ pub(super) fn read(kind: &str, store: &str, key: &str) -> Read {
             name: store.to_owned(),
         },
         what: secret(key),
+    }
+}
+
+/// What is known about a rotation as one line.
+pub(super) fn rotation(of: Result<Rotation, Unread>) -> String {
+    match of {
+        Ok(Rotation::Scheduled(Schedule { next, period })) => {
+            let next = next.map_or_else(|| "-".to_owned(), |next| next.to_string());
+            format!(
+                "every {} s, next {next}",
+                period.map_or(0, |it| it.as_secs())
+            )
+        }
+        Ok(Rotation::Unscheduled) => "unscheduled".to_owned(),
+        Ok(Rotation::NotKept) => "not kept".to_owned(),
+        Err(unread) => {
+            let lacking = unread.permission.map(|it| format!(" [{it}]"));
+            format!("{}{}", unread.why, lacking.unwrap_or_default())
+        }
     }
 }
 

@@ -10,7 +10,10 @@ use aws_sdk_secretsmanager::{
     primitives::Blob,
     types::{ApiErrorType, SecretValueEntry},
 };
-use eso_model::expected::{Failure, Raw, What};
+use eso_model::{
+    expected::{Failure, Raw, What},
+    rotation::Rotation,
+};
 use futures::FutureExt as _;
 use secret::Value;
 
@@ -25,9 +28,10 @@ use super::{
 use crate::{
     Answered, Provider, RateLimiter, Unread,
     distinct::Distinct,
-    engine::{self, Engine, ErrorClass, Request, in_flight},
+    engine::{self, Engine, ErrorClass, Request, in_flight, in_order},
 };
 
+mod rotation;
 mod search;
 mod write;
 
@@ -115,14 +119,7 @@ impl SecretsManager {
 
     async fn tags(&self, key: &str, limiter: &RateLimiter) -> Answered {
         let request = Request::read("DescribeSecret", Some(key));
-        let answer = self
-            .engine
-            .call(&request, limiter, |client: Client| {
-                let call = client.describe_secret().secret_id(key);
-                async move { call.send().await.map_err(|error| AwsError::of(&error)) }
-            })
-            .await;
-        match answer {
+        match self.described(key, &request, limiter).await {
             Ok(answer) => Answered::One(Raw::Tags(
                 answer
                     .tags
@@ -173,6 +170,18 @@ impl Provider for SecretsManager {
 
     fn batch(&self) -> usize {
         <Self as Batch>::SIZE
+    }
+
+    async fn rotations(
+        &self,
+        keys: &[String],
+        limiter: &RateLimiter,
+    ) -> Vec<Result<Rotation, Unread>> {
+        let asked = keys.iter().map(|key| {
+            let key = format!("{}{key}", self.prefix);
+            self.rotation(key, limiter).boxed()
+        });
+        in_order(asked.collect()).await
     }
 }
 

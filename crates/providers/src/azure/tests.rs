@@ -10,12 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use eso_model::expected::{Raw, What};
+use eso_model::{
+    expected::{Raw, What},
+    rotation::{Rotation, Schedule},
+};
 use pace::rate::Rate;
 use reqwest::Proxy;
 use serde_json::{Value as Json, json};
 
-use self::service::{CLIENT, Service, TENANT};
+use self::service::{CLIENT, NOW, Service, TENANT};
 use super::{KeyVault, Settings, open};
 use crate::{
     Ambient, Answered, Backoff, Identity, Provider as _, RateLimiter, Unread,
@@ -228,6 +231,76 @@ async fn metadata_reads_the_tags() {
     assert_eq!(
         read(&vault(&service).await, &[wanted]).await,
         ["owner=<team>"]
+    );
+}
+
+async fn rotations(vault: &KeyVault, keys: &[&str]) -> Vec<String> {
+    let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+    let answers = vault.rotations(&keys, &limiter()).await.into_iter();
+    let said = answers.map(|answer| match answer {
+        Ok(Rotation::Scheduled(Schedule { next, period })) => {
+            format!(
+                "{} {}",
+                next.unwrap().as_second(),
+                period.unwrap().as_secs()
+            )
+        }
+        Ok(other) => format!("{other:?}"),
+        Err(unread) => {
+            let lacking = unread.permission.map(|it| format!(" [{it}]"));
+            format!("{}{}", unread.why, lacking.unwrap_or_default())
+        }
+    });
+    said.collect()
+}
+
+/// A read of a single secret would return its value, so the list is read, up to the last secret that is needed.
+#[tokio::test]
+async fn rotations_are_read_from_the_list() {
+    let service = Service::start().await;
+    service.change(|state| {
+        state.page = 2;
+        for name in ["api", "db", "ends", "late", "other", "rest"] {
+            state.set(name, "hunter2-planted");
+        }
+        state.set("Ends", "second");
+        state.expire("ends", 3601);
+    });
+    let vault = vault(&service).await;
+    let keys = ["Ends", "secret/ends", "api", "cert/tls"];
+    let unread = "kind (only secrets are read)";
+    let ends = format!("{} 3600", NOW + 3601);
+    assert_eq!(
+        rotations(&vault, &keys).await,
+        [&ends, &ends, "Unscheduled", unread]
+    );
+    let asked = || {
+        let calls = service.secure.calls().into_iter();
+        calls.filter(|call| call.path().starts_with("/secrets"))
+    };
+    assert!(asked().all(|call| call.path().trim_end_matches('/') == "/secrets"));
+    // The first one is the challenge.
+    assert_eq!(asked().count(), 1 + 2);
+    let gone = "unreadable (the vault lists no such secret)";
+    assert_eq!(
+        rotations(&vault, &["gone", "db"]).await,
+        [gone, "Unscheduled"]
+    );
+    assert_eq!(rotations(&vault, &["a/b/c"]).await, [gone]);
+    assert_eq!(asked().count(), 1 + 2 + 3, "no list without a name");
+}
+
+#[tokio::test]
+async fn rotations_need_the_right_to_list() {
+    let service = Service::start().await;
+    let vault = vault(&service).await;
+    let denied = json!({"error": {"code": "Forbidden", "message": "no", "innererror": {"code": "ForbiddenByRbac"}}});
+    service.change(|state| state.faults.push_back(Reply::new(403, denied)));
+    let said = rotations(&vault, &["db"]).await.remove(0);
+    assert!(said.starts_with("denied ("), "{said}");
+    assert!(
+        said.ends_with("[\"Key Vault Reader\" on kv.vault.azure.net]"),
+        "{said}"
     );
 }
 

@@ -1,11 +1,18 @@
 //! Reads secrets, one version per call.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
-use eso_model::expected::{Failure, Raw, What};
+use eso_model::{
+    expected::{Failure, Raw, What},
+    rotation::{Rotation, Schedule},
+};
 use futures::FutureExt as _;
-use google_cloud_secretmanager_v1::{client::SecretManagerService, model::SecretPayload};
+use google_cloud_secretmanager_v1::{
+    client::SecretManagerService,
+    model::{self, Secret, SecretPayload},
+};
+use jiff::Timestamp;
 use secret::Value;
 use zeroize::Zeroize as _;
 
@@ -17,7 +24,7 @@ use super::{
 use crate::{
     Answered, Provider, RateLimiter, Unread,
     distinct::Distinct,
-    engine::{self, Engine, ErrorClass, Request, Service, in_flight},
+    engine::{self, Engine, ErrorClass, Request, Service, in_flight, in_order},
     unread,
 };
 
@@ -180,6 +187,34 @@ impl Secrets {
         }
     }
 
+    /// The secret without its versions.
+    async fn resource(
+        &self,
+        name: &str,
+        request: &Request<'_>,
+        limiter: &RateLimiter,
+    ) -> Result<Secret, engine::Failure<GcpError>> {
+        self.engine
+            .call(request, limiter, |client: SecretManagerService| {
+                let call = client.get_secret().set_name(name);
+                async move { call.send().await.map_err(|error| GcpError::of(&error)) }
+            })
+            .await
+    }
+
+    async fn rotation(&self, key: &str, limiter: &RateLimiter) -> Result<Rotation, Unread> {
+        if !is_id(key) {
+            let detail = "Google allows no secret with this name";
+            return Err(Unread::secret(unread::UNREADABLE, detail));
+        }
+        let name = self.name(key);
+        let request = Request::read("GetSecret", Some(&name)).listing();
+        let secret = self.resource(&name, &request, limiter).await;
+        secret
+            .map(|secret| rotation(secret.rotation))
+            .map_err(|failure| self.engine.unread(failure, &request))
+    }
+
     /// Reads labels and annotations.
     async fn metadata(&self, key: &str, limiter: &RateLimiter) -> Answered {
         if !is_id(key) {
@@ -187,13 +222,7 @@ impl Secrets {
         }
         let name = self.name(key);
         let request = Request::read("GetSecret", Some(&name)).listing();
-        let answer = self
-            .engine
-            .call(&request, limiter, |client: SecretManagerService| {
-                let call = client.get_secret().set_name(&name);
-                async move { call.send().await.map_err(|error| GcpError::of(&error)) }
-            })
-            .await;
+        let answer = self.resource(&name, &request, limiter).await;
         let values = |map: std::collections::HashMap<String, String>| -> BTreeMap<String, Value> {
             map.into_iter()
                 .map(|(key, value)| (key, Value::new(value.into_bytes())))
@@ -234,6 +263,36 @@ impl Provider for Secrets {
             .map(|what| self.one(what.clone(), limiter).boxed());
         let answers = in_flight(calls.collect()).await;
         distinct.fan_out(answers)
+    }
+
+    async fn rotations(
+        &self,
+        keys: &[String],
+        limiter: &RateLimiter,
+    ) -> Vec<Result<Rotation, Unread>> {
+        let asked = keys.iter().map(|key| self.rotation(key, limiter).boxed());
+        in_order(asked.collect()).await
+    }
+}
+
+/// A rotation that is only a reminder counts, too: somebody rotates the secret at about that time.
+fn rotation(of: Option<model::Rotation>) -> Rotation {
+    let Some(of) = of else {
+        return Rotation::Unscheduled;
+    };
+    let next = of.next_rotation_time;
+    let period = of.rotation_period.map(|period| period.seconds());
+    let period = period.and_then(|seconds| u64::try_from(seconds).ok());
+    let schedule = Schedule {
+        next: next.and_then(|time| Timestamp::from_second(time.seconds()).ok()),
+        period: period
+            .filter(|seconds| *seconds > 0)
+            .map(Duration::from_secs),
+    };
+    if schedule == Schedule::default() {
+        Rotation::Unscheduled
+    } else {
+        Rotation::Scheduled(schedule)
     }
 }
 

@@ -10,7 +10,10 @@ use std::{
 
 use async_trait::async_trait;
 use cluster::{Access, connect::connect_plain};
-use eso_model::expected::{Content, Raw, StoreRef, What};
+use eso_model::{
+    expected::{Content, Raw, Read, StoreRef},
+    rotation::{RemoteSecret, Rotation},
+};
 use futures::FutureExt as _;
 use secret::Value;
 
@@ -65,6 +68,14 @@ impl Provider for Double {
     ) -> Answered {
         let text = members.iter().cloned().collect::<Vec<_>>().join(" ");
         Answered::One(Raw::Bytes(Value::new(text.into_bytes())))
+    }
+
+    async fn rotations(&self, keys: &[String], _: &RateLimiter) -> Vec<Result<Rotation, Unread>> {
+        self.read.lock().unwrap().extend(keys.iter().cloned());
+        if keys.iter().any(|key| key.starts_with("slow")) {
+            tokio::time::sleep(7 * SECOND).await;
+        }
+        vec![Ok(Rotation::Unscheduled); keys.len()]
     }
 }
 
@@ -353,4 +364,42 @@ async fn group_with_too_many_reads_is_not_read() {
         (unread::TOO_MUCH_DATA, "read")
     );
     assert_eq!(double.calls.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rotation_is_looked_up_once_for_all_namespaces_and_within_the_time() {
+    let one = |store, key: &str| vec![(store, key.to_owned())];
+    let groups: Vec<Group> = vec![
+        ("a", one("shared", "db")),
+        ("b", one("shared", "db")),
+        ("b", one("own", "slow")),
+    ];
+    let double = Double::default();
+    let mut reader = reader(&groups, &double);
+    let key = serde_json::json!({"name": "x", "key": "y", "namespace": "z"});
+    let settings = serde_json::json!({"projectID": "p", "auth": {"secretRef": {"secretAccessKeySecretRef": key}}});
+    for (store, source) in &mut reader.core.known.stores {
+        let source = source.as_mut().unwrap();
+        source.settings = StoreSettings::new(store.clone(), "gcpsm", settings.clone());
+    }
+    let of = |(namespace, reads): &Group| RemoteSecret {
+        namespace: (*namespace).to_owned(),
+        store: read(&reads[0]).store.key(namespace),
+        key: reads[0].1.clone(),
+    };
+    let wanted: BTreeSet<RemoteSecret> = groups.iter().map(of).collect();
+    let until = Some(Instant::now() + 3 * SECOND);
+    let found = reader.rotations(&wanted, until).await;
+    let told = |group: &Group| match &found[&of(group)] {
+        Ok(rotation) => format!("{rotation:?}"),
+        Err(unread) => unread.why.reason.to_owned(),
+    };
+    let told: Vec<String> = groups.iter().map(told).collect();
+    assert_eq!(
+        told,
+        ["Unscheduled", "Unscheduled", unread::NOT_READ_IN_TIME]
+    );
+    let mut asked = double.read.lock().unwrap().clone();
+    asked.sort();
+    assert_eq!(asked, ["db", "slow"]);
 }

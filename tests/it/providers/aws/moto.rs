@@ -1,8 +1,9 @@
 //! The same calls against moto, which stores secrets like AWS. (It does not throttle, and accepts any key.)
 
+use eso_model::rotation::Rotation;
 use serde_json::{Value as Json, json};
 
-use super::{connected, find, limiter, line, metadata, read, secret, version};
+use super::{connected, find, limiter, line, metadata, read, rotation, secret, version};
 use crate::support::optional_variable;
 
 /// A client that writes to moto, in its own region so that tests can run in parallel.
@@ -143,6 +144,41 @@ async fn secrets_in_aws_are_read_by_name_arn_version_and_stage() {
     );
     let prefixed = moto.connected(json!({"prefix": "prod/"})).await;
     assert_eq!(read(&*prefixed, &[secret("db")], &limiter()).await, ["two"]);
+}
+
+#[tokio::test]
+#[ignore = "needs moto (tests/cluster/run)"]
+async fn rotations_in_aws_are_read_by_name_and_arn() {
+    let moto = Moto::emptied("eu-south-2").await;
+    for name in ["db", "api"] {
+        let body = json!({"Name": name, "SecretString": "v", "ClientRequestToken": "a".repeat(32)});
+        moto.secrets("CreateSecret", body).await;
+    }
+    let rules = json!({"AutomaticallyAfterDays": 30});
+    let body =
+        json!({"SecretId": "db", "RotationRules": rules, "ClientRequestToken": "b".repeat(32)});
+    moto.secrets("RotateSecret", body).await;
+    let described = moto
+        .secrets("DescribeSecret", json!({"SecretId": "db"}))
+        .await;
+    let arn = described["ARN"].as_str().expect("an ARN").to_owned();
+    let provider = moto.connected(json!({})).await;
+    let keys = ["db", &arn, &arn[..arn.len() - 7], "api", "gone"];
+    let keys = keys.map(str::to_owned);
+    let said = provider.rotations(&keys, &limiter()).await;
+    let said: Vec<String> = said.into_iter().map(rotation).collect();
+    let next = described["NextRotationDate"].as_f64().expect("a date");
+    #[expect(clippy::cast_possible_truncation, reason = "seconds")]
+    let next = jiff::Timestamp::from_second(next as i64).expect("a time");
+    let scheduled = format!("every 2592000 s, next {next}");
+    let gone = "unreadable (DescribeSecret: ResourceNotFoundException)";
+    assert_eq!(
+        said,
+        [&*scheduled, &scheduled, &scheduled, "unscheduled", gone]
+    );
+    let parameters = moto.connected(json!({"service": "ParameterStore"})).await;
+    let said = parameters.rotations(&keys[..1], &limiter()).await;
+    assert_eq!(said, [Ok(Rotation::NotKept)]);
 }
 
 #[tokio::test]

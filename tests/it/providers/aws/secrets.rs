@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     arn, connected, entry, error, everything, ids, limiter, metadata, operation, operations, read,
-    secret, version,
+    rotation, secret, version,
 };
 use crate::providers::double::{Asked, Double, Reply};
 
@@ -37,6 +37,52 @@ async fn one_key_is_read_once_for_several_requests() {
         ["GetSecretValue"],
         "a single key is not read with a batch"
     );
+}
+
+fn keys(of: &[&str]) -> Vec<String> {
+    of.iter().map(|key| (*key).to_owned()).collect()
+}
+
+/// Only metadata is read, and what is denied is unknown.
+#[tokio::test]
+async fn rotations_are_read_from_metadata() {
+    let double = Double::start(|asked| {
+        let id = asked.json()["SecretId"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let mut secret = json!({"Name": id, "ARN": arn(&id)});
+        match &*id {
+            "prod/denied" => return error(400, "AccessDeniedException", "no"),
+            "prod/gone" => return error(400, "ResourceNotFoundException", "no"),
+            "prod/daily" => {
+                secret["RotationEnabled"] = json!(true);
+                secret["RotationRules"] =
+                    json!({"ScheduleExpression": "rate(1 day)", "AutomaticallyAfterDays": 1});
+                secret["NextRotationDate"] = json!(1_800_000_000.5);
+            }
+            _ => {}
+        }
+        Reply::json(200, &secret)
+    })
+    .await;
+    let provider = connected(&double.url, &json!({"prefix": "prod/"})).await;
+    let limiter = limiter();
+    let asked = keys(&["daily", "never", "denied", "gone", &"x".repeat(3000)]);
+    let said = provider.rotations(&asked, &limiter).await.into_iter();
+    let said: Vec<String> = said.map(rotation).collect();
+    assert_eq!(
+        said,
+        [
+            "every 86400 s, next 2027-01-15T08:00:00Z",
+            "unscheduled",
+            "denied (DescribeSecret: AccessDeniedException) [secretsmanager:DescribeSecret on arn:aws:secretsmanager:eu-west-1:*:secret:prod/denied-*]",
+            "unreadable (DescribeSecret: ResourceNotFoundException)",
+            "unreadable (the key is too long for AWS)",
+        ]
+    );
+    assert_eq!(operations(&double.asked()), ["DescribeSecret"; 4]);
+    assert_eq!(limiter.calls(), 4);
 }
 
 #[tokio::test]

@@ -31,6 +31,8 @@ pub(crate) struct Secret {
     pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) aliases: BTreeMap<String, i64>,
     pub(crate) replication: Json,
+    /// Null without a rotation.
+    rotation: Json,
     pub(crate) versions: Vec<Version>,
     etag: String,
 }
@@ -42,6 +44,7 @@ impl Default for Secret {
             annotations: BTreeMap::new(),
             aliases: BTreeMap::new(),
             replication: Json::Null,
+            rotation: Json::Null,
             versions: Vec::new(),
             etag: etag(),
         }
@@ -84,10 +87,20 @@ impl Secret {
         self
     }
 
+    /// Sets the rotation, in the form of the REST reference.
+    pub(crate) fn rotated(mut self, rotation: Json) -> Self {
+        self.rotation = rotation;
+        self
+    }
+
     /// The resource, as `GetSecret` returns it.
     fn resource(&self, name: &str) -> Json {
-        json!({"name": name, "labels": self.labels, "annotations": self.annotations, "etag": self.etag,
-            "versionAliases": self.aliases.iter().map(|(alias, number)| (alias, number.to_string())).collect::<BTreeMap<_, _>>()})
+        let mut resource = json!({"name": name, "labels": self.labels, "annotations": self.annotations, "etag": self.etag,
+            "versionAliases": self.aliases.iter().map(|(alias, number)| (alias, number.to_string())).collect::<BTreeMap<_, _>>()});
+        if !self.rotation.is_null() {
+            resource["rotation"] = self.rotation.clone();
+        }
+        resource
     }
 }
 

@@ -58,6 +58,7 @@ struct Version {
     content_type: Option<String>,
     /// In seconds.
     created: usize,
+    expires: Option<usize>,
 }
 
 /// The time of the double.
@@ -75,6 +76,7 @@ impl State {
             tags: BTreeMap::new(),
             content_type: None,
             created: NOW + versions.len(),
+            expires: None,
         });
         id
     }
@@ -102,6 +104,11 @@ impl State {
     /// Moves the newest version to this many seconds after the time of the double.
     pub(super) fn date(&mut self, name: &str, seconds: usize) {
         self.newest(name).created = NOW + seconds;
+    }
+
+    /// The newest version expires this many seconds after the time of the double.
+    pub(super) fn expire(&mut self, name: &str, seconds: usize) {
+        self.newest(name).expires = Some(NOW + seconds);
     }
 
     pub(super) fn content_type(&self, name: &str) -> Option<String> {
@@ -511,6 +518,9 @@ fn item(state: &State, name: &str, version: &Version, host: &str) -> Json {
             "recoveryLevel": "Recoverable+Purgeable", "recoverableDays": 90}});
     if let Some(content_type) = &version.content_type {
         item["contentType"] = json!(content_type);
+    }
+    if let Some(expires) = version.expires {
+        item["attributes"]["exp"] = json!(expires);
     }
     if state.managed.contains(name) {
         item["managed"] = json!(true);

@@ -11,12 +11,13 @@ use jiff::Timestamp;
 use secret::Value;
 use serde::Serialize;
 
-use super::versions::{Tags, Version, timestamp, version};
+use super::versions::{Tags, Version, version};
 use crate::{
     RateLimiter,
     azure::{
         client::{Client, parsed},
         fault::{Fault, Problem},
+        timestamp,
     },
     engine::{Failure, Request},
 };

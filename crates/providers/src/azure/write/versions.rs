@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use azure_core::time::OffsetDateTime;
 use azure_security_keyvault_secrets::models::{
     DeletedSecret, Secret, SecretAttributes, SecretProperties,
 };
@@ -12,7 +11,7 @@ use zeroize::Zeroize as _;
 
 use crate::{
     Unread,
-    azure::client::Listing,
+    azure::{client::Listing, timestamp},
     holder::{MARK, OWNER, SOURCE},
     unread,
 };
@@ -58,10 +57,6 @@ fn parts(id: Option<&str>) -> Option<(&str, Option<&str>)> {
 /// The version in an identifier.
 pub(super) fn version(id: Option<&str>) -> Option<String> {
     parts(id)?.1.map(str::to_owned)
-}
-
-pub(super) fn timestamp(time: OffsetDateTime) -> Option<Timestamp> {
-    Timestamp::from_second(time.unix_timestamp()).ok()
 }
 
 /// The tag with a mark. The mark is that of a version that was created at about this time: others may copy the tag to a later one.
