@@ -14,7 +14,9 @@ mod units;
 mod warnings;
 
 pub use self::{
-    document::{Advice, AdviceItem, AdviceRotation, AdviceStore, AdviceSummary, Owner, advice},
+    document::{
+        Advice, AdviceItem, AdviceQuota, AdviceRotation, AdviceStore, AdviceSummary, Owner, advice,
+    },
     rotation::{RotationState, Rotations, Users, rotated},
     suggest::{Reason, Verdict},
     text::text,

@@ -352,7 +352,7 @@ fn pace(stores: &[StoreFacts<'_>]) -> String {
         let facts = kind.facts();
         let Some(rate) = facts.rate else { continue };
         let name = facts.service.or(facts.alias).unwrap_or(&facts.name);
-        let why = match facts.quota_per_second {
+        let why = match facts.read_quota.map(|quota| quota.per_second) {
             Some(quota) => {
                 format!("the provider's default quota is {quota}/s, for all callers together")
             }

@@ -40,6 +40,8 @@ pub struct Advice {
     pub summary: AdviceSummary,
     /// The prices of 10,000 reads that the costs are computed with.
     pub prices: Vec<AdvicePrice>,
+    /// The quotas that the shares are computed with.
+    pub quotas: Vec<AdviceQuota>,
     /// Every store, sorted.
     pub stores: Vec<AdviceStore>,
     /// Every selected ExternalSecret, sorted by namespace and name.
@@ -87,6 +89,21 @@ pub struct AdvicePrice {
     /// Where the price is from: an address, or `advise.prices`.
     pub source: String,
     /// The month of the list price.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<&'static str>,
+}
+
+/// The quota of reads at a provider, for each account, vault or project.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AdviceQuota {
+    pub provider: String,
+    /// Calls per second; absent if there is no quota, or none is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls_per_second: Option<f64>,
+    /// Where the quota is from: an address, or `advise.quotas`.
+    pub source: String,
+    /// The month of the provider's default quota.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_of: Option<&'static str>,
 }
@@ -267,6 +284,7 @@ pub fn advice(facts: Facts<'_>, run: Run) -> Advice {
         run,
         summary: summary(&items, [&now, &then], advise),
         prices: prices(&now, advise),
+        quotas: quotas(&now, advise),
         stores: stores(&units, [&present, &intervals], [&now, &then], facts),
         items,
         warnings: warnings(&units, &then, facts),
@@ -371,9 +389,31 @@ fn summary(items: &[AdviceItem], [now, then]: [&Needs; 2], advise: &Advise) -> A
     }
 }
 
+/// The providers that are read.
+fn read(needs: &Needs) -> BTreeSet<&ProviderKind> {
+    needs.calls.keys().map(|quota| &quota.provider).collect()
+}
+
+fn quotas(needs: &Needs, advise: &Advise) -> Vec<AdviceQuota> {
+    let of = |kind: &ProviderKind| {
+        let own = ProviderName::value_of(&advise.quotas.0, kind).is_some();
+        let (source, as_of) = match kind.facts().read_quota {
+            _ if own => ("advise.quotas", None),
+            Some(quota) => (quota.source, Some(quota.as_of)),
+            None => ("none is known: advise.quotas can set one", None),
+        };
+        AdviceQuota {
+            provider: ProviderName::from(kind).as_str().to_owned(),
+            calls_per_second: advise.quotas.of(kind),
+            source: source.to_owned(),
+            as_of,
+        }
+    };
+    read(needs).into_iter().map(of).collect()
+}
+
 /// The prices of the providers that are read.
 fn prices(needs: &Needs, advise: &Advise) -> Vec<AdvicePrice> {
-    let kinds: BTreeSet<&ProviderKind> = needs.calls.keys().map(|quota| &quota.provider).collect();
     let of = |kind: &ProviderKind| {
         let usd = advise.prices.of(kind);
         let listed = kind.facts().price;
@@ -392,7 +432,7 @@ fn prices(needs: &Needs, advise: &Advise) -> Vec<AdvicePrice> {
             as_of,
         }
     };
-    kinds.into_iter().map(of).collect()
+    read(needs).into_iter().map(of).collect()
 }
 
 fn stores(

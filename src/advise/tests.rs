@@ -239,6 +239,45 @@ fn quota_of_the_policy_limits_the_intervals() {
     assert_eq!(share(&policy), (Some(0.25), Some(Reason::QuotaShare)));
 }
 
+/// As the prices, each quota has a source and a month, unless it is the policy's own.
+#[test]
+fn quotas_have_a_source_and_a_month() {
+    let all: Vec<_> = STORES[..6]
+        .iter()
+        .map(|store| es(store, store, every(300)))
+        .collect();
+    let mut policy = Advise::default();
+    let quota = ("vault".parse().unwrap(), "20/s".parse().unwrap());
+    policy.quotas.0.extend([quota]);
+    let advice = advise(&all, &policy);
+    let told = |quota: &AdviceQuota| {
+        let is_dated = quota.source.starts_with("https://") && quota.as_of.is_some();
+        let source = if is_dated { "dated" } else { &quota.source };
+        (
+            quota.provider.clone(),
+            quota.calls_per_second,
+            source.to_owned(),
+        )
+    };
+    let told: Vec<_> = advice.quotas.iter().map(told).collect();
+    let none = "none is known: advise.quotas can set one";
+    let expected = [
+        ("parameterStore", Some(40.0), "dated"),
+        ("aws", Some(10_000.0), "dated"),
+        ("azurekv", Some(400.0), "dated"),
+        ("gcpsm", Some(1500.0), "dated"),
+        ("vault", Some(20.0), "advise.quotas"),
+        ("webhook", None, none),
+    ];
+    let expected =
+        expected.map(|(name, quota, source)| (name.to_owned(), quota, source.to_owned()));
+    assert_eq!(told, expected);
+    let line = "Quotas of reads per second: parameterStore 40 (https://docs.aws.amazon.com/general/latest/gr/ssm.html, 2026-11); aws 10000";
+    let text = text(&advice, &View::default());
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains("; vault 20 (advise.quotas)\n"), "{text}");
+}
+
 /// A rule of `EventBridge` is for one region.
 #[test]
 fn queue_covers_only_its_own_region_and_account() {

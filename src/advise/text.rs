@@ -245,18 +245,25 @@ fn ending(advice: &Advice) -> String {
         .iter()
         .map(|price| {
             let name = Foreign::from(&*price.provider).terminal();
-            let of = price
-                .as_of
-                .map_or_else(String::new, |month| format!(", {month}"));
+            let of = source(&price.source, price.as_of);
             match price.usd_per_10_000 {
                 Some(0.0) => format!("{name} free"),
-                Some(usd) => format!("{name} ${usd} ({}{of})", price.source),
+                Some(usd) => format!("{name} ${usd} ({of})"),
                 None => format!("{name} unknown (set advise.prices)"),
             }
         })
         .collect();
     if !prices.is_empty() {
         let _ = writeln!(text, "Prices of 10,000 reads: {}", prices.join("; "));
+    }
+    let quotas = advice.quotas.iter().filter_map(|quota| {
+        let name = Foreign::from(&*quota.provider).terminal();
+        let of = source(&quota.source, quota.as_of);
+        Some(format!("{name} {} ({of})", quota.calls_per_second?))
+    });
+    let quotas: Vec<String> = quotas.collect();
+    if !quotas.is_empty() {
+        let _ = writeln!(text, "Quotas of reads per second: {}", quotas.join("; "));
     }
     let changed = advice
         .items
@@ -266,6 +273,12 @@ fn ending(advice: &Advice) -> String {
         text.push_str("`--patch` prints the suggested intervals as patches for kustomize\n");
     }
     text
+}
+
+/// Where a price or a quota is from, and since when it is known.
+fn source(source: &str, as_of: Option<&str>) -> String {
+    let month = as_of.map_or_else(String::new, |month| format!(", {month}"));
+    format!("{source}{month}")
 }
 
 pub(super) fn dollars(amount: f64) -> String {

@@ -50,7 +50,7 @@ impl Quotas {
         let own = ProviderName::value_of(&self.0, provider);
         match own {
             Some(own) => Some(own.as_per_second()),
-            None => provider.facts().quota_per_second,
+            None => Some(provider.facts().read_quota?.per_second),
         }
     }
 }

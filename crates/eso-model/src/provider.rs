@@ -47,8 +47,8 @@ pub struct Facts {
     pub reads_per_list: Option<u32>,
     /// None if reads are free or the provider is self-hosted.
     pub price: Option<Price>,
-    /// The provider's own default quota of reads, in calls per second, for each quota key; None if it has none, or none is known.
-    pub quota_per_second: Option<f64>,
+    /// The provider's own default quota of reads, for each quota key; None if it has none, or none is known.
+    pub read_quota: Option<Quota>,
     /// The parts of a store's settings that name the account, vault or address that a quota applies to.
     pub quota: fn(&Json) -> Vec<String>,
     /// With whose identity the operator reads a store.
@@ -99,6 +99,17 @@ pub enum RotationMetadata {
 pub struct Price {
     /// US dollars for 10,000 reads.
     pub per_10_000: f64,
+    /// The page that lists it.
+    pub source: &'static str,
+    /// The month in which the page listed it.
+    pub as_of: &'static str,
+}
+
+/// A default quota of reads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quota {
+    /// Calls per second.
+    pub per_second: f64,
     /// The page that lists it.
     pub source: &'static str,
     /// The month in which the page listed it.
@@ -340,7 +351,11 @@ fn parameter_store() -> Facts {
         reads_per_list: None,
         price: None,
         // The default throughput of `GetParameters`.
-        quota_per_second: Some(40.0),
+        read_quota: Some(Quota {
+            per_second: 40.0,
+            source: "https://docs.aws.amazon.com/general/latest/gr/ssm.html",
+            as_of: "2026-11",
+        }),
         permission: "ssm:GetParameters",
         naming: Naming::ParameterStore,
         rotation: RotationMetadata::NotKept,
@@ -393,7 +408,11 @@ fn secrets_manager() -> Facts {
             as_of: "2026-11",
         }),
         // `GetSecretValue`.
-        quota_per_second: Some(10_000.0),
+        read_quota: Some(Quota {
+            per_second: 10_000.0,
+            source: "https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html",
+            as_of: "2026-11",
+        }),
         // The quota is per account and region. A role contains its account (arn:aws:iam::ACCOUNT:role/NAME).
         quota: |settings| {
             let account = at(settings, "/role").split(':').nth(4);
@@ -442,7 +461,11 @@ fn azure_key_vault() -> Facts {
             as_of: "2026-11",
         }),
         // 4,000 in ten seconds and vault.
-        quota_per_second: Some(400.0),
+        read_quota: Some(Quota {
+            per_second: 400.0,
+            source: "https://learn.microsoft.com/azure/key-vault/general/service-limits",
+            as_of: "2026-11",
+        }),
         quota: |settings| vec![normalized(at(settings, "/vaultUrl"))],
         identity: Identity::NamedOrOperator(azure_identity),
         permission: "Key Vault Secrets User",
@@ -484,7 +507,7 @@ fn fake() -> Facts {
         rate: None,
         reads_per_list: None,
         price: None,
-        quota_per_second: None,
+        read_quota: None,
         quota: |_| Vec::new(),
         identity: Identity::NotNeeded,
         permission: "",
@@ -521,7 +544,11 @@ fn gcp_secret_manager() -> Facts {
             as_of: "2026-11",
         }),
         // 90,000 per minute and project.
-        quota_per_second: Some(1500.0),
+        read_quota: Some(Quota {
+            per_second: 1500.0,
+            source: "https://cloud.google.com/secret-manager/quotas",
+            as_of: "2026-11",
+        }),
         quota: |settings| {
             vec![
                 at(settings, "/projectID").to_owned(),
@@ -577,7 +604,7 @@ fn kubernetes() -> Facts {
         rate: Some(100.0),
         reads_per_list: None,
         price: None,
-        quota_per_second: None,
+        read_quota: None,
         quota: |settings| vec![normalized(at(settings, "/server/url"))],
         identity: Identity::ServiceAccount,
         permission: "get secrets",
@@ -608,7 +635,7 @@ fn vault() -> Facts {
         rate: Some(100.0),
         reads_per_list: None,
         price: None,
-        quota_per_second: None,
+        read_quota: None,
         quota: |settings| vec![normalized(at(settings, "/server"))],
         identity: Identity::NamedOrOperator(vault_identity),
         permission: "the capability read",
@@ -656,7 +683,7 @@ fn other(name: &str) -> Facts {
         rate: None,
         reads_per_list: None,
         price: None,
-        quota_per_second: None,
+        read_quota: None,
         // Most providers have one of these.
         quota: |settings| {
             let url = normalized(at(settings, "/url"));
