@@ -10,7 +10,7 @@
 //! | [`Misdirected`](ErrorClass::Misdirected) | none | as for `Failed` |
 //! | [`Unreachable`](ErrorClass::Unreachable) | up to 4 attempts, even for a write: nothing was sent | the store |
 //! | [`Expired`](ErrorClass::Expired) | one, with new credentials | the store, as `credentials-expired` |
-//! | [`Refused`](ErrorClass::Refused) | one with new credentials, if [`Service::accepts`] returns false | the call |
+//! | [`Refused`](ErrorClass::Refused) | one with new credentials, if [`Service::accepts`] returns false | the call; or the store, if [`Service::rejects_new`] |
 //! | [`Final`](ErrorClass::Final), [`Unusable`](ErrorClass::Unusable) | none | the call |
 //!
 //! A lost store is not called again: each further call fails with the reason of the loss.
@@ -124,6 +124,20 @@ pub(super) trait Service: Send + Sync {
         Self: Sized,
     {
         Ok(true)
+    }
+
+    /// Returns why the store is lost if the server is known to reject new credentials as well. None if they may only lack a
+    /// permission. Called after the second [`ErrorClass::Refused`] of a call; uses [`Engine::probe`].
+    async fn rejects_new(
+        &self,
+        _engine: &Engine<Self>,
+        _client: &Self::Client,
+        _limiter: &RateLimiter,
+    ) -> Result<Option<Unread>, Unread>
+    where
+        Self: Sized,
+    {
+        Ok(None)
     }
 }
 
@@ -363,7 +377,7 @@ impl<S: Service> Engine<S> {
                 continue;
             }
             if renewed && class == ErrorClass::Refused {
-                session.accepted.store(true, Ordering::Relaxed);
+                self.check_new(&session, limiter).await?;
             }
             *self.waits_for() = Cause::of_pause(class);
             if !attempts.again(class).await {
@@ -395,6 +409,23 @@ impl<S: Service> Engine<S> {
         let accepted = self.service.accepts(self, &session.client, limiter).await?;
         session.accepted.store(accepted, Ordering::Relaxed);
         Ok(!accepted)
+    }
+
+    /// Loses the store if the server also rejects new credentials. If not, a denied call lacks a permission.
+    async fn check_new(
+        &self,
+        session: &Session<S::Client>,
+        limiter: &RateLimiter,
+    ) -> Result<(), Unread> {
+        if session.accepted.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let rejected = self.service.rejects_new(self, &session.client, limiter);
+        if let Some(unread) = rejected.await? {
+            return Err(self.health.lose(unread));
+        }
+        session.accepted.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     async fn session(&self) -> Result<Arc<Session<S::Client>>, Unread> {

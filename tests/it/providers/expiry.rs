@@ -118,6 +118,8 @@ struct State {
     ended: BTreeSet<String>,
     /// True if no new credentials are accepted either.
     closed: bool,
+    /// True if logins succeed, and no credential is accepted.
+    rejects_all: bool,
     rejected: usize,
 }
 
@@ -139,7 +141,7 @@ impl Gate {
         let credential = kind.credential(asked);
         assert!(!credential.is_empty(), "{}", asked.operation);
         state.seen.insert(credential.clone());
-        if state.closed || state.ended.contains(&credential) {
+        if state.closed || state.rejects_all || state.ended.contains(&credential) {
             state.rejected += 1;
             return kind.rejection();
         }
@@ -400,6 +402,23 @@ async fn second_rejection_is_expired_credentials_with_what_to_look_at() {
     }
 }
 
+/// The login of Vault still works, but its tokens do not: neither for what an earlier token could read, nor to look themselves up.
+#[tokio::test]
+async fn new_tokens_that_vault_rejects_are_expired_credentials() {
+    tokens_are_rejected(&Bed::of(Kind::Vault, 3600).await).await;
+}
+
+async fn tokens_are_rejected(bed: &Bed) {
+    assert_eq!(bed.read(1).await, ["read"]);
+    bed.gate.state().rejects_all = true;
+    let told = "credentials-expired (Vault answered 403, also with a new token: it can neither look itself up nor read what an earlier token could. Check the role of auth/approle/login, for example its policies, `token_bound_cidrs` and `token_num_uses`)";
+    assert_eq!(bed.read(1).await, [told]);
+    assert_eq!(bed.gate.seen(), 2, "the token was renewed once");
+    let asked = bed.proxy.asked().len();
+    assert_eq!(bed.read(3).await, vec![told; 3]);
+    assert_eq!(bed.proxy.asked().len(), asked);
+}
+
 /// A run that needs longer than its credentials live. (Tokens for another cluster live ten minutes: `kubernetes::login::tests`.)
 #[tokio::test]
 async fn credentials_are_renewed_before_they_expire() {
@@ -453,5 +472,6 @@ async fn expired_credentials_in_vault_are_renewed_or_reported() {
     ];
     is_renewed(&Bed::before(Kind::Vault, &server.url, &variables).await).await;
     is_reported(&Bed::before(Kind::Vault, &server.url, &variables).await).await;
+    tokens_are_rejected(&Bed::before(Kind::Vault, &server.url, &variables).await).await;
     server.end().await;
 }

@@ -19,12 +19,15 @@ use crate::unread;
 const READ: Request<'static> = Request::read("get", Some("key"));
 
 /// A service whose clients are the numbers of their logins, and whose errors are error classes.
+#[expect(clippy::struct_excessive_bools, reason = "they are independent")]
 struct Double {
     /// The number of logins that succeed. Later ones fail.
     logins: usize,
     made: AtomicUsize,
     /// The result of [`Service::accepts`].
     accepts: bool,
+    /// True if new credentials are known to be rejected.
+    rejects_new: bool,
     renewable: bool,
     /// True if credentials expire immediately.
     ends: bool,
@@ -36,6 +39,7 @@ impl Double {
             logins,
             made: AtomicUsize::new(0),
             accepts: false,
+            rejects_new: false,
             renewable: true,
             ends: false,
         }
@@ -98,6 +102,16 @@ impl Service for Double {
             Err(Failure::Answer(_)) => Ok(false),
             Err(Failure::Unread(unread) | Failure::Unknown(unread)) => Err(unread),
         }
+    }
+
+    async fn rejects_new(
+        &self,
+        _: &Engine<Self>,
+        _: &usize,
+        _: &RateLimiter,
+    ) -> Result<Option<Unread>, Unread> {
+        let unread = || Unread::store(unread::CREDENTIALS_EXPIRED, "also new ones");
+        Ok(self.rejects_new.then(unread))
     }
 }
 
@@ -389,4 +403,25 @@ async fn first_call_runs_alone_and_later_ones_concurrently() {
     join_all(calls).await;
     assert_eq!(most.load(Ordering::Relaxed), IN_FLIGHT);
     assert_eq!(start.elapsed().as_secs(), 3, "one, then eight, then eight");
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_credentials_that_are_rejected_lose_the_store() {
+    let engine = Engine::new(Double {
+        rejects_new: true,
+        ..Double::new(5)
+    });
+    let refused = [ErrorClass::Refused, ErrorClass::Refused];
+    for asked in [vec![0, 1], Vec::new()] {
+        let (result, clients) = called(&engine, &limiter(), READ, &refused).await;
+        let Err(Failure::Unread(unread)) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!(
+            unread.why.to_string(),
+            "credentials-expired (also new ones)"
+        );
+        assert_eq!(clients, asked, "a lost store is not called");
+    }
+    assert_eq!(engine.service().made(), 2, "they are renewed once");
 }

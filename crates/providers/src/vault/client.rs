@@ -1,6 +1,10 @@
 //! Requests to a Vault: the token, and the classification of answers other than 200 and 404.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use hyper::body::Bytes;
@@ -42,6 +46,9 @@ struct Server {
     /// The namespaces for reads and for the login.
     namespaces: [Option<HeaderValue>; 2],
     login: Login,
+    /// The first path that could be read, usually that of a mount. With it, a token that is rejected can be told from one that lacks a
+    /// capability.
+    readable: OnceLock<Url>,
 }
 
 struct Token {
@@ -140,6 +147,7 @@ impl Client {
                 headers,
                 namespaces,
                 login,
+                readable: OnceLock::new(),
             }),
         }
     }
@@ -161,6 +169,9 @@ impl Client {
                 async move { server.reply(url, Outgoing::GET, &token, reading).await }
             })
             .await;
+        if answer.as_ref().is_ok_and(|reply| reply.found) {
+            server.readable.get_or_init(|| url);
+        }
         answer.map_err(|failure| self.engine.unread(failure, request))
     }
 
@@ -254,14 +265,47 @@ impl Service for Server {
         limiter: &RateLimiter,
     ) -> Result<bool, Unread> {
         let url = self.url(&["auth", "token", "lookup-self"], &[])?;
-        let request = Request::read("read", Some("auth/token/lookup-self"));
+        self.probes(engine, token, &url, limiter).await
+    }
+
+    /// A new token that may not look itself up either is rejected if it also cannot read what an earlier one could. Otherwise it may
+    /// be valid.
+    async fn rejects_new(
+        &self,
+        engine: &Engine<Self>,
+        token: &Arc<Token>,
+        limiter: &RateLimiter,
+    ) -> Result<Option<Unread>, Unread> {
+        let (Login::Request(login), Some(readable)) = (&self.login, self.readable.get()) else {
+            return Ok(None);
+        };
+        let valid = self.accepts(engine, token, limiter).await?
+            || self.probes(engine, token, readable, limiter).await?;
+        let rejected = || {
+            let detail = format!(
+                "Vault answered 403, also with a new token: it can neither look itself up nor read what an earlier token could. Check the role of {}, for example its policies, `token_bound_cidrs` and `token_num_uses`",
+                login.path
+            );
+            Unread::store(unread::CREDENTIALS_EXPIRED, detail)
+        };
+        Ok((!valid).then(rejected))
+    }
+}
+
+impl Server {
+    /// True if this token can read this path.
+    async fn probes(
+        &self,
+        engine: &Engine<Self>,
+        token: &Arc<Token>,
+        url: &Url,
+        limiter: &RateLimiter,
+    ) -> Result<bool, Unread> {
+        let request = Request::read("read", Some(url.path()));
         let answer = engine
-            .probe(&request, limiter, token, |token: Arc<Token>| {
-                let url = &url;
-                async move {
-                    let whole = Reading::whole(limiter);
-                    self.reply(url, Outgoing::GET, &token, whole).await
-                }
+            .probe(&request, limiter, token, |token: Arc<Token>| async move {
+                let whole = Reading::whole(limiter);
+                self.reply(url, Outgoing::GET, &token, whole).await
             })
             .await;
         match answer {
@@ -270,9 +314,7 @@ impl Service for Server {
             Err(Failure::Unread(unread) | Failure::Unknown(unread)) => Err(unread),
         }
     }
-}
 
-impl Server {
     /// Requests a token. Takes no rate permit.
     async fn log_in(&self, request: &login::Request) -> Result<(Value, Option<Duration>), Unread> {
         let body = request.body().await?;

@@ -454,6 +454,34 @@ async fn token_that_read_something_counts_as_valid() {
     );
 }
 
+/// It is replaced once. That the new one can read the mount shows that only a capability is missing.
+#[tokio::test]
+async fn missing_capability_of_a_token_that_may_not_look_itself_up_stays_denied() {
+    let double = Double::plain(|call| {
+        if call.path() == "/v1/auth/approle/login" {
+            let auth = json!({"auth": {"client_token": "t", "lease_duration": 3600}});
+            return Reply::new(200, auth);
+        }
+        mounted(call, "kv").unwrap_or_else(|| match call.path() {
+            "/v1/secret/data/db" => data("v"),
+            _ => Reply::new(403, r#"{"errors":["permission denied"]}"#),
+        })
+    })
+    .await;
+    let server = format!("http://{}", double.address);
+    let vault = vault(&server, json!({}), &ROLE).await.ok().unwrap();
+    let denied = "denied (Vault answered 403 (permission denied))";
+    let value = r#"{"k":"v"}"#;
+    for keys in [["db", "denied"], ["other", "db"]] {
+        let answered = read(&*vault, &limiter(), &keys).await;
+        let told = keys.map(|key| if key == "db" { value } else { denied });
+        assert_eq!(answered, told);
+    }
+    let asked = double.asked().into_iter();
+    let logins = asked.filter(|asked| asked.starts_with("POST"));
+    assert_eq!(logins.count(), 2);
+}
+
 #[tokio::test]
 async fn failed_login_is_tried_once_and_reported_for_the_store() {
     let double =
