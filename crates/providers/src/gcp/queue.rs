@@ -322,3 +322,6 @@ fn delivery(received: &Json) -> Option<Delivery> {
         body: received.get("message")?.to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests;
