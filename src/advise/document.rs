@@ -375,7 +375,8 @@ fn summary(items: &[AdviceItem], [now, then]: [&Needs; 2], advise: &Advise) -> A
     for item in items {
         *verdicts.entry(item.verdict).or_default() += 1;
     }
-    let reads = |needs: &Needs| (needs.calls.values().sum::<f64>() * MONTH).round();
+    let reads =
+        |needs: &Needs| (needs.calls.values().fold(0.0, |sum, calls| sum + calls) * MONTH).round();
     AdviceSummary {
         external_secrets: items.len(),
         verdicts,

@@ -7,7 +7,7 @@ use eso_model::{
     unread,
 };
 use serde_json::Value;
-use strum::{EnumMessage as _, VariantArray as _};
+use strum::{EnumMessage, IntoEnumIterator as _, VariantArray as _};
 
 use super::Entry;
 use crate::{cli::Cli, policy::Capability, reason::Reason, report::metrics::Metric};
@@ -19,6 +19,7 @@ const ALERTS: &str = include_str!("../../manifests/components/monitoring/rules.y
 pub(super) fn entries() -> Vec<Entry> {
     let mut entries: Vec<Entry> = unverifiable().collect();
     entries.extend(failures());
+    entries.extend(refusals());
     entries.extend(commands());
     entries.extend(Capability::value_variants().iter().filter_map(|one| {
         let value = one.to_possible_value()?;
@@ -166,6 +167,115 @@ fn failures() -> Vec<Entry> {
     }
     entries
 }
+
+/// Why `publish` refuses a file, a repository or a key.
+fn refusals() -> impl Iterator<Item = Entry> {
+    let files = repository::Reason::iter().map(|reason| (reason.word(), documented(&reason)));
+    let git = git::Reason::iter().map(|reason| (reason.into_str(), documented(&reason)));
+    let sops = sops::Reason::iter().map(|reason| (reason.word(), capitalised(reason.sentence())));
+    let others = PUBLISH.iter();
+    let others = others.map(|(word, meaning)| (*word, (*meaning).to_owned()));
+    let all = files.chain(git).chain(sops).chain(others);
+    all.filter(|(word, _)| !word.is_empty()).map(|(word, meaning)| Entry {
+        word: word.to_owned(),
+        what: "reason of `publish` about a file, a repository or a key",
+        meaning,
+        next: Some("the message beside it names the place: correct it there, then run again. docs/publish.md describes sources and keys"),
+    })
+}
+
+fn documented(reason: &impl EnumMessage) -> String {
+    reason.get_documentation().unwrap_or_default().to_owned()
+}
+
+/// The text as a sentence.
+fn capitalised(text: &str) -> String {
+    let mut rest = text.chars();
+    let first = rest.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(rest).chain(['.']).collect()
+}
+
+/// The words of sources and keys that are not words of a file.
+const PUBLISH: [(&str, &str); 24] = [
+    (
+        "artifact-address",
+        "The artifact's address is not that of the source-controller of its namespace.",
+    ),
+    (
+        "artifact-unavailable",
+        "The artifact cannot be fetched: the source-controller does not answer, or a NetworkPolicy keeps others out.",
+    ),
+    (
+        "git-address",
+        "The address of the repository is not one that is supported.",
+    ),
+    (
+        "git-denied",
+        "The server of the repository rejects the credentials, or needs some.",
+    ),
+    (
+        "git-unavailable",
+        "The server of the repository cannot be reached, or fails.",
+    ),
+    (
+        "invalid-credentials",
+        "The Secret with the credentials of the repository has not the keys or values that are needed.",
+    ),
+    ("invalid-key", "A key is not in the form that is needed."),
+    (
+        "key-not-found",
+        "The Secret, file or variable with a key does not exist.",
+    ),
+    (
+        "key-not-permitted",
+        "`sops.kms` does not contain the key that the file names.",
+    ),
+    (
+        "no-memory-folder",
+        "Neither `/dev/shm` nor `/tmp` is a tmpfs with room for the repository.",
+    ),
+    ("no-source", "The item has no source."),
+    (
+        "no-target",
+        "The item has no target that can be written to.",
+    ),
+    ("program-not-found", "There is no program at this path."),
+    ("program-not-started", "The program cannot be started."),
+    ("program-output", "The program printed more than 16 MiB."),
+    ("program-timeout", "The program took longer than a minute."),
+    (
+        "repository-not-allowed",
+        "The policy or a flag does not permit this repository.",
+    ),
+    (
+        "sops-failed",
+        "The program `sops` failed for a reason that is not told here, because its message may contain values.",
+    ),
+    (
+        "source-ambiguous",
+        "The Application has more than one source, and the policy chooses none.",
+    ),
+    (
+        "source-not-found",
+        "There is no such GitRepository or Application.",
+    ),
+    (
+        "source-not-ready",
+        "The GitRepository or Application is not ready, or its status is of an older spec.",
+    ),
+    (
+        "source-unread",
+        "The GitRepository or Application could not be read.",
+    ),
+    (
+        "source-unsupported",
+        "The source is of a kind that is not supported, such as a chart.",
+    ),
+    (
+        "ssh-unavailable",
+        "The program `ssh` is missing. The image `tools` has it.",
+    ),
+];
 
 fn commands() -> Vec<Entry> {
     let program = Cli::command();

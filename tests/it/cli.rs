@@ -309,6 +309,56 @@ restart: [{match: references, require: proven}]
     assert_eq!(names.collect::<Vec<_>>(), ["api"]);
 }
 
+/// The words of a document that are not free text.
+fn words(document: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+    use serde_json::Value;
+    let is_word = |key: &str| {
+        [
+            "reason",
+            "verdict",
+            "outcome",
+            "state",
+            "unverifiable",
+            "warning",
+            "trend",
+            "end",
+        ]
+        .contains(&key)
+    };
+    match document {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match value.as_str().filter(|_| is_word(key)) {
+                    Some(word) if !word.is_empty() => _ = found.insert(word.to_owned()),
+                    _ => words(value, found),
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| words(value, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Who reads a word in a report can ask what it means.
+#[tokio::test]
+async fn explain_knows_every_word_that_the_sandbox_shows() {
+    let workspace = without_cluster();
+    let mut found = std::collections::BTreeSet::new();
+    for command in [
+        "run", "plan", "drift", "restart", "publish", "events", "status", "advise", "history",
+        "impact", "diagnose",
+    ] {
+        for sandbox in ["--sandbox", "--sandbox=bad-day"] {
+            let outcome = workspace.run(&[command, sandbox, "-o", "json"]).await;
+            words(&outcome.document(), &mut found);
+        }
+    }
+    assert!(found.len() > 30, "{found:?}");
+    let words: Vec<&str> = found.iter().map(String::as_str).collect();
+    let outcome = workspace.run(&[&["explain"], &*words].concat()).await;
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+}
+
 /// Reports name an ExternalSecret with its namespace, so people copy it so.
 #[tokio::test]
 async fn name_with_a_namespace_is_an_error_that_says_how_to_write_it() {

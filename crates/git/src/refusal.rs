@@ -3,7 +3,9 @@
 use std::fmt;
 
 /// The stable word for a kind of [`Refused`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumIter, strum::EnumMessage,
+)]
 #[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Reason {
     /// The server does not follow version 2 of the protocol.

@@ -2,7 +2,16 @@
 
 /// The stable word for a kind of [`Fault`].
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::EnumIter,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    strum::IntoStaticStr,
+    strum::EnumIter,
+    strum::EnumMessage,
 )]
 #[strum(serialize_all = "kebab-case")]
 pub enum Reason {

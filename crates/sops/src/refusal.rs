@@ -92,7 +92,8 @@ impl Reason {
         self.into_str()
     }
 
-    const fn sentence(self) -> &'static str {
+    /// What is wrong, in a sentence without a full stop.
+    pub const fn sentence(self) -> &'static str {
         match self {
             Self::FileTooLarge => "the file is too large",
             Self::TooDeep => "the file is nested too deeply",
