@@ -2,17 +2,19 @@
 
 #[cfg(feature = "aws-parameter-store")]
 pub(crate) mod aws;
+#[cfg(feature = "azure")]
+pub(crate) mod azure;
 #[cfg(feature = "events-azure")]
 pub(crate) mod azurite;
 pub(crate) mod double;
 #[cfg(all(feature = "aws-parameter-store", feature = "gcp", feature = "vault"))]
 pub(crate) mod expiry;
 #[cfg(feature = "gcp")]
-mod gcp;
+pub(crate) mod gcp;
 mod kubernetes;
 pub(crate) mod proxy;
 #[cfg(all(feature = "aws-parameter-store", feature = "vault"))]
-mod publish;
+pub(crate) mod publish;
 #[cfg(any(
     feature = "events-aws",
     feature = "events-azure",

@@ -3,10 +3,12 @@
 mod aws;
 #[cfg(feature = "git")]
 mod git;
+mod killed;
 mod offline;
 mod programs;
 mod sandbox;
 mod services;
+mod targets;
 
 use crate::support::{Outcome, Workspace};
 

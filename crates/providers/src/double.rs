@@ -25,30 +25,30 @@ use tokio_rustls::{
 use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt as _};
 
 #[derive(Clone, Debug)]
-pub(super) struct Call {
-    pub(super) method: String,
+pub(crate) struct Call {
+    pub(crate) method: String,
     /// The URI as it was sent. Contains the host if the request goes to a proxy.
-    pub(super) uri: http::Uri,
-    pub(super) headers: http::HeaderMap,
-    pub(super) body: String,
+    pub(crate) uri: http::Uri,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) body: String,
 }
 
 impl Call {
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
             .map_or("", |value| value.to_str().expect("text"))
     }
 
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.uri.path()
     }
 
-    pub(super) fn query(&self, name: &str) -> Option<String> {
+    pub(crate) fn query(&self, name: &str) -> Option<String> {
         parameter(self.uri.query().unwrap_or(""), name)
     }
 
-    pub(super) fn form(&self, name: &str) -> Option<String> {
+    pub(crate) fn form(&self, name: &str) -> Option<String> {
         parameter(&self.body, name)
     }
 }
@@ -63,14 +63,14 @@ fn parameter(encoded: &str, name: &str) -> Option<String> {
 const RESET: u16 = 0;
 
 #[derive(Clone, Debug)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: String,
 }
 
 impl Reply {
-    pub(super) fn new(status: u16, body: impl Display) -> Self {
+    pub(crate) fn new(status: u16, body: impl Display) -> Self {
         Self {
             status,
             headers: Vec::new(),
@@ -79,27 +79,27 @@ impl Reply {
     }
 
     /// Closes the connection without an answer.
-    pub(super) fn reset() -> Self {
+    pub(crate) fn reset() -> Self {
         Self::new(RESET, "")
     }
 
-    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 }
 
 /// A TLS server certificate.
-pub(super) struct Certificate {
-    pub(super) public: CertificateDer<'static>,
-    pub(super) key: PrivateKeyDer<'static>,
+pub(crate) struct Certificate {
+    pub(crate) public: CertificateDer<'static>,
+    pub(crate) key: PrivateKeyDer<'static>,
     /// The CA certificate, as PEM.
-    pub(super) authority: String,
+    pub(crate) authority: String,
 }
 
 impl Certificate {
     /// A self-signed certificate for these names.
-    pub(super) fn self_signed(names: &[&str]) -> Self {
+    pub(crate) fn self_signed(names: &[&str]) -> Self {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
         Self {
@@ -113,8 +113,8 @@ impl Certificate {
 type Answer = Arc<dyn Fn(&Call) -> Reply + Send + Sync>;
 
 /// The server. It stops when the value is dropped.
-pub(super) struct Double {
-    pub(super) address: SocketAddr,
+pub(crate) struct Double {
+    pub(crate) address: SocketAddr,
     calls: Arc<Mutex<Vec<Call>>>,
     serving: tokio::task::JoinHandle<()>,
 }
@@ -127,12 +127,12 @@ impl Drop for Double {
 
 impl Double {
     /// Starts it over HTTP.
-    pub(super) async fn plain(answer: impl Fn(&Call) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn plain(answer: impl Fn(&Call) -> Reply + Send + Sync + 'static) -> Self {
         Self::start(None, Arc::new(answer)).await
     }
 
     /// Starts it over HTTPS.
-    pub(super) async fn tls(
+    pub(crate) async fn tls(
         shown: Certificate,
         answer: impl Fn(&Call) -> Reply + Send + Sync + 'static,
     ) -> Self {
@@ -166,12 +166,12 @@ impl Double {
     }
 
     /// The requests so far.
-    pub(super) fn calls(&self) -> Vec<Call> {
+    pub(crate) fn calls(&self) -> Vec<Call> {
         self.calls.lock().expect("calls").clone()
     }
 
     /// Method and path of each request so far.
-    pub(super) fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.calls()
             .iter()
             .map(|call| format!("{} {}", call.method, call.path()))
@@ -227,7 +227,7 @@ static ANOTHER: LazyLock<tracing::Dispatch> =
     LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry().with(LevelFilter::OFF)));
 
 /// Captures the log of this thread at the finest level until the guard is dropped.
-pub(super) fn capture_log() -> (tracing::subscriber::DefaultGuard, Log) {
+pub(crate) fn capture_log() -> (tracing::subscriber::DefaultGuard, Log) {
     let log = Log::default();
     let kept = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -240,10 +240,10 @@ pub(super) fn capture_log() -> (tracing::subscriber::DefaultGuard, Log) {
 
 /// The captured log.
 #[derive(Clone, Default)]
-pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().expect("the log")).into_owned()
     }
 }

@@ -3,84 +3,28 @@
 //! The tests compare the Secrets that the operator writes with the results of the drift check. Both programs reach the double
 //! through a proxy, and trust its certificate.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional},
-    net::{TcpListener, TcpStream},
-    task::{JoinHandle, JoinSet},
-};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
-use self::{
-    double::{Call, Certificate, Double, Reply},
-    service::{CLIENT, Service, TENANT},
-};
 use super::skipped;
 use crate::{
     drift::verdicts,
+    providers::azure::{
+        Certificate, Reply, Tunnel,
+        service::{CLIENT, Service, TENANT},
+    },
     support::{Outcome, World, optional_variable},
 };
 
 mod client;
-#[path = "../../../crates/providers/src/double.rs"]
-#[expect(dead_code, reason = "the providers' own tests use all of it")]
-mod double;
-#[path = "../../../crates/providers/src/azure/tests/service.rs"]
-#[expect(dead_code, reason = "the provider's own tests use all of it")]
-mod service;
 
 /// A part of each value. It must not appear in any output.
 const PLANTED: &str = "wonderwall-planted";
 
-/// Forwards requests for Azure's hosts to the double.
-struct Proxy {
-    address: SocketAddr,
-    serving: JoinHandle<()>,
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.serving.abort();
-    }
-}
-
-impl Proxy {
-    async fn start(at: &str, double: SocketAddr) -> Self {
-        let listener = TcpListener::bind(at).await.expect("the operator's proxy");
-        let address = listener.local_addr().expect("an address");
-        let serving = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(tunnel(stream, double));
-            }
-        });
-        Self { address, serving }
-    }
-}
-
-async fn tunnel(stream: TcpStream, double: SocketAddr) -> std::io::Result<()> {
-    let mut stream = BufReader::new(stream);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if stream.read_line(&mut head).await? == 0 {
-            return Ok(());
-        }
-    }
-    let host = head.strip_prefix("CONNECT ").unwrap_or_default();
-    let host = host.split(':').next().unwrap_or_default();
-    if !host.ends_with(".vault.azure.net") && host != "login.microsoftonline.com" {
-        return stream.write_all(b"HTTP/1.1 502 Bad Gateway\r\n\r\n").await;
-    }
-    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
-    let mut azure = TcpStream::connect(double).await?;
-    copy_bidirectional(&mut stream, &mut azure).await?;
-    Ok(())
-}
-
 /// Starts the double and its proxy, for the operator and for eso-sync.
-async fn azure(world: &mut World, proxy: &str, certificates: &str) -> (Service, Proxy) {
+async fn azure(world: &mut World, proxy: &str, certificates: &str) -> (Service, Tunnel) {
     let folder = Path::new(certificates);
     let authority = folder.join("ca.crt");
     let certificate = Certificate {
@@ -97,7 +41,7 @@ async fn azure(world: &mut World, proxy: &str, certificates: &str) -> (Service, 
     ] {
         world.bin.set(name, value);
     }
-    let proxy = Proxy::start(proxy, service.secure.address).await;
+    let proxy = Tunnel::start(proxy, service.secure.address).await;
     (service, proxy)
 }
 

@@ -1,7 +1,7 @@
 //! Tests of Google Cloud against a double that Google's own Python client also accepts.
 
 mod client;
-pub(super) mod google;
+pub(crate) mod google;
 mod plugin;
 
 use std::{
@@ -47,12 +47,12 @@ static KEY: LazyLock<KeyPair> =
     LazyLock::new(|| KeyPair::generate(KeySize::Rsa2048).expect("a key"));
 
 /// The environment of the job, with its key file and the address of the double.
-pub(super) struct Job {
-    pub(super) ambient: Ambient,
+pub(crate) struct Job {
+    pub(crate) ambient: Ambient,
     folder: tempfile::TempDir,
 }
 
-pub(super) fn job(url: &str) -> Job {
+pub(crate) fn job(url: &str) -> Job {
     let der = KEY.as_der().expect("DER");
     let key = json!({
         "type": "service_account",

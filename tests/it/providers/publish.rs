@@ -8,7 +8,7 @@ mod driver;
 mod gcp;
 mod parameters;
 mod rules;
-mod vault;
+pub(crate) mod vault;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

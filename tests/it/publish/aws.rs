@@ -1,21 +1,9 @@
 //! Whole publications to AWS Secrets Manager (moto).
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
-
 use serde_json::{Value as Json, json};
-use tokio::sync::Notify;
 
 use super::{KEY, publish};
-use crate::{
-    providers::{
-        aws::moto::Moto,
-        proxy::{Fault, Proxy},
-    },
-    support::Workspace,
-};
+use crate::{providers::aws::moto::Moto, support::Workspace};
 
 /// A workspace whose item `app` publishes `app.env` to a region of moto, for this owner.
 fn workspace(moto: &Moto, region: &str, owner: &str) -> Workspace {
@@ -24,18 +12,14 @@ fn workspace(moto: &Moto, region: &str, owner: &str) -> Workspace {
     workspace.set("AWS_ACCESS_KEY_ID", "id");
     workspace.set("AWS_SECRET_ACCESS_KEY", "key");
     workspace.set("AWS_ENDPOINT_URL", &moto.url);
-    policy(&workspace, moto, region, owner, "");
-    workspace
-}
-
-fn policy(workspace: &Workspace, moto: &Moto, region: &str, owner: &str, more: &str) {
     let text = format!(
         "publish:\n  owner: {owner}\n  key: env:PUBLISH_KEY\n  items:\n    - name: app\n      source: {{path: {{dir: ., revision: v1}}}}\n      \
-         read: {{files: [{{path: app.env}}]}}\n      to: {{aws: {{region: {region}}}}}\n      names: {{prefix: {owner}}}\n{more}\
+         read: {{files: [{{path: app.env}}]}}\n      to: {{aws: {{region: {region}}}}}\n      names: {{prefix: {owner}}}\n\
          drift: {{endpoints: ['{}']}}\n",
         moto.url
     );
     workspace.file("policy.yaml", &text);
+    workspace
 }
 
 /// The exit code and the document. No output contains the planted value.
@@ -176,100 +160,4 @@ async fn another_publisher_in_aws_overwrites_nothing() {
         )
         .await;
     assert_eq!(read["SecretString"], "one");
-}
-
-/// The versions of a secret that the provider keeps.
-async fn versions(moto: &Moto, name: &str) -> usize {
-    let body = json!({"SecretId": name, "IncludeDeprecated": true});
-    let listed = moto.secrets("ListSecretVersionIds", body).await;
-    listed["Versions"].as_array().map_or(0, Vec::len)
-}
-
-async fn value(moto: &Moto, name: &str) -> String {
-    let body = json!({"SecretId": name, "VersionStage": "AWSCURRENT"});
-    let read = moto.secrets("GetSecretValue", body).await;
-    read["SecretString"].as_str().unwrap_or_default().to_owned()
-}
-
-/// A publication of one changed, one new and one unchanged secret.
-async fn half_published(moto: &Moto, owner: &str) -> Workspace {
-    let workspace = workspace(moto, "eu-north-1", owner);
-    workspace.file("app.env", "CHANGED=one\nSAME=same\n");
-    publish(&workspace, &["--yes"]).await.exits(0);
-    workspace.file("app.env", "CHANGED=two\nNEW=new\nSAME=same\n");
-    workspace
-}
-
-/// The process is killed at each call: before the provider gets it, and after the provider has carried it out. The next run reaches
-/// the same end, with one version for each change, and the one after it writes nothing.
-#[tokio::test]
-#[ignore = "needs moto (tests/cluster/run)"]
-async fn killed_publication_to_aws_is_completed_by_the_next_one() {
-    let moto = Moto::at("eu-north-1");
-    let owner = |of: &str| format!("killed-{}-{of}", std::process::id());
-    let counting = Proxy::before(&moto.url, Box::new(|_| Fault::None)).await;
-    let mut workspace = half_published(&moto, &owner("none")).await;
-    through(&mut workspace, &counting, &owner("none"));
-    publish(&workspace, &["--yes"]).await.exits(0);
-    let calls = counting.asked().len();
-    assert!(
-        calls >= 5,
-        "list, describe, two writes and a proof: {calls}"
-    );
-    for at in 0..calls {
-        for is_carried_out in [false, true] {
-            let owner = owner(&format!("{at}-{is_carried_out}"));
-            let mut workspace = half_published(&moto, &owner).await;
-            let (reached, seen) = (Arc::new(Notify::new()), AtomicUsize::new(0));
-            let told = Arc::clone(&reached);
-            let proxy = Proxy::before(
-                &moto.url,
-                Box::new(move |_| {
-                    if seen.fetch_add(1, Ordering::SeqCst) != at {
-                        return Fault::None;
-                    }
-                    if is_carried_out {
-                        return Fault::Kept(Arc::clone(&told));
-                    }
-                    told.notify_one();
-                    Fault::Late
-                }),
-            )
-            .await;
-            through(&mut workspace, &proxy, &owner);
-            let path = workspace.path().join("policy.yaml");
-            let path = path.to_str().expect("UTF-8").to_owned();
-            let running = workspace.start(&["publish", "--yes", "--config", &path]);
-            reached.notified().await;
-            running.signal("KILL").await;
-            running.end().await;
-
-            policy(&workspace, &moto, "eu-north-1", &owner, "");
-            workspace.set("AWS_ENDPOINT_URL", &moto.url);
-            let case = format!("killed at call {at}, carried out: {is_carried_out}");
-            let next = publish(&workspace, &["--yes", "-o", "json"]).await;
-            assert_eq!(next.code, 0, "{case}: {}", next.stdout);
-            for (name, wanted, most) in [
-                ("CHANGED", "two", 2),
-                ("NEW", "new", 1),
-                ("SAME", "same", 1),
-            ] {
-                let name = format!("{owner}-{name}");
-                assert_eq!(value(&moto, &name).await, wanted, "{case}: {name}");
-                assert_eq!(versions(&moto, &name).await, most, "{case}: {name}");
-            }
-            let last = reported(&workspace, &["--yes"]).await.1;
-            assert_eq!(last["summary"]["outcomes"], json!({"in-sync": 3}), "{case}");
-        }
-    }
-}
-
-/// Publishes through this proxy from now on.
-fn through(workspace: &mut Workspace, proxy: &Proxy, owner: &str) {
-    workspace.set("AWS_ENDPOINT_URL", &proxy.url);
-    let moto = Moto::at("eu-north-1");
-    policy(workspace, &moto, "eu-north-1", owner, "");
-    let path = workspace.path().join("policy.yaml");
-    let text = std::fs::read_to_string(path).expect("it was written");
-    workspace.file("policy.yaml", &text.replace(&moto.url, &proxy.url));
 }

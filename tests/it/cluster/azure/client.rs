@@ -3,11 +3,14 @@
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{
-    Proxy,
-    service::{CLIENT, Service, TENANT},
+use crate::{
+    cluster::skipped,
+    providers::azure::{
+        Tunnel,
+        service::{CLIENT, Service, TENANT},
+    },
+    support::optional_variable,
 };
-use crate::{cluster::skipped, support::optional_variable};
 
 #[tokio::test]
 #[ignore = "needs the clouds' clients (tests/cluster/run)"]
@@ -29,7 +32,7 @@ async fn azure_clients_accept_the_double() {
         vault.disable("off");
         vault.delete("doomed");
     });
-    let proxy = Proxy::start("127.0.0.1:0", service.secure.address).await;
+    let proxy = Tunnel::start("127.0.0.1:0", service.secure.address).await;
     let folder = tempfile::tempdir().expect("a folder");
     let authority = folder.path().join("authority.pem");
     std::fs::write(&authority, &service.pem).expect("a file");

@@ -11,15 +11,15 @@ use serde_json::{Value as Json, json};
 use super::{Place, keeps, unique};
 use crate::support::{now, optional_variable};
 
-fn address() -> String {
+pub(crate) fn address() -> String {
     optional_variable("ESO_SYNC_TEST_VAULT").expect("OpenBao (tests/cluster/run)")
 }
 
-fn token() -> String {
+pub(crate) fn token() -> String {
     optional_variable("ESO_SYNC_TEST_VAULT_TOKEN").expect("OpenBao (tests/cluster/run)")
 }
 
-async fn send(method: &str, path: &str, body: Json) -> Json {
+pub(crate) async fn send(method: &str, path: &str, body: Json) -> Json {
     let sent = tokio::process::Command::new("curl")
         .args([
             "-sS",
@@ -36,7 +36,8 @@ async fn send(method: &str, path: &str, body: Json) -> Json {
     serde_json::from_slice(&sent.stdout).unwrap_or_default()
 }
 
-async fn place(test: &str) -> Place {
+/// A mount of version 2 that a test has for itself.
+pub(crate) async fn mount(test: &str) -> String {
     let mount = unique(test);
     let kv = json!({"type": "kv", "options": {"version": "2"}});
     send("POST", &format!("sys/mounts/{mount}"), kv).await;
@@ -44,7 +45,11 @@ async fn place(test: &str) -> Place {
     while send("GET", &format!("{mount}/config"), json!({})).await["data"].is_null() {
         tokio::task::yield_now().await;
     }
-    let settings = json!({"server": address(), "path": mount});
+    mount
+}
+
+async fn place(test: &str) -> Place {
+    let settings = json!({"server": address(), "path": mount(test).await});
     let key = StoreKey::Cluster {
         name: "vault".to_owned(),
     };

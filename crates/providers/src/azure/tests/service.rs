@@ -10,12 +10,12 @@ use serde_json::{Value as Json, json};
 
 use super::{Call, Certificate, Double, Reply};
 
-pub(super) const TENANT: &str = "11111111-2222-3333-4444-555555555555";
-pub(super) const CLIENT: &str = "client";
+pub(crate) const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+pub(crate) const CLIENT: &str = "client";
 
 /// The content and behaviour of the double.
 #[derive(Default)]
-pub(super) struct State {
+pub(crate) struct State {
     /// The versions of each secret, oldest first.
     secrets: BTreeMap<String, Vec<Version>>,
     deleted: BTreeSet<String>,
@@ -24,29 +24,31 @@ pub(super) struct State {
     /// How often a secret that is being restored is still not found.
     recovering: BTreeMap<String, usize>,
     /// How often a secret is not found after it was restored.
-    pub(super) recovery: usize,
+    pub(crate) recovery: usize,
     /// The name and value that somebody else writes directly before the next write, and directly after it.
-    pub(super) before_write: Option<(String, String)>,
-    pub(super) after_write: Option<(String, String)>,
+    pub(crate) before_write: Option<(String, String)>,
+    pub(crate) after_write: Option<(String, String)>,
     /// Answers that replace the next answers to writes, which are done.
-    pub(super) lost: VecDeque<Reply>,
+    pub(crate) lost: VecDeque<Reply>,
     /// The number of issued tokens, and which of them are valid.
     issued: u32,
     valid: BTreeSet<String>,
     /// Answers that replace the next answers of the vault.
-    pub(super) faults: VecDeque<Reply>,
+    pub(crate) faults: VecDeque<Reply>,
     /// The number of secrets on a page of a list.
-    pub(super) page: usize,
+    pub(crate) page: usize,
     /// True if every token is rejected.
-    pub(super) takes_no_token: bool,
+    pub(crate) takes_no_token: bool,
     /// False if the client's secret is rejected.
-    pub(super) secret_is_valid: bool,
+    pub(crate) secret_is_valid: bool,
     /// The lifetime of tokens in seconds.
-    pub(super) lifetime: u32,
+    pub(crate) lifetime: u32,
     /// The resource that tokens must be for.
-    pub(super) resource: String,
+    pub(crate) resource: String,
+    /// The time at which a secret's first version is created, in seconds. Each later version is a second younger.
+    pub(crate) now: usize,
     /// The host of the next page, if it is not the vault.
-    pub(super) elsewhere: Option<String>,
+    pub(crate) elsewhere: Option<String>,
 }
 
 #[derive(Clone)]
@@ -61,12 +63,13 @@ struct Version {
     expires: Option<usize>,
 }
 
-/// The time of the double.
-pub(super) const NOW: usize = 1_700_000_000;
+/// The time of the double, unless a test sets another one.
+pub(crate) const NOW: usize = 1_700_000_000;
 
 impl State {
     /// Adds a version of a secret.
-    pub(super) fn set(&mut self, name: &str, value: &str) -> String {
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> String {
+        let now = self.now;
         let versions = self.secrets.entry(self.spelling(name)).or_default();
         let id = format!("{:032x}", versions.len() + 1);
         versions.push(Version {
@@ -75,7 +78,7 @@ impl State {
             enabled: true,
             tags: BTreeMap::new(),
             content_type: None,
-            created: NOW + versions.len(),
+            created: now + versions.len(),
             expires: None,
         });
         id
@@ -89,7 +92,7 @@ impl State {
     }
 
     /// The values and tags of all versions, oldest first.
-    pub(super) fn versions(&self, name: &str) -> Vec<(String, BTreeMap<String, String>)> {
+    pub(crate) fn versions(&self, name: &str) -> Vec<(String, BTreeMap<String, String>)> {
         let versions = self.secrets.get(name).into_iter().flatten();
         versions
             .map(|version| (version.value.clone(), version.tags.clone()))
@@ -97,54 +100,54 @@ impl State {
     }
 
     /// Replaces the tags of the newest version.
-    pub(super) fn retag(&mut self, name: &str, tags: BTreeMap<String, String>) {
+    pub(crate) fn retag(&mut self, name: &str, tags: BTreeMap<String, String>) {
         self.newest(name).tags = tags;
     }
 
     /// Moves the newest version to this many seconds after the time of the double.
-    pub(super) fn date(&mut self, name: &str, seconds: usize) {
-        self.newest(name).created = NOW + seconds;
+    pub(crate) fn date(&mut self, name: &str, seconds: usize) {
+        self.newest(name).created = self.now + seconds;
     }
 
     /// The newest version expires this many seconds after the time of the double.
-    pub(super) fn expire(&mut self, name: &str, seconds: usize) {
-        self.newest(name).expires = Some(NOW + seconds);
+    pub(crate) fn expire(&mut self, name: &str, seconds: usize) {
+        self.newest(name).expires = Some(self.now + seconds);
     }
 
-    pub(super) fn content_type(&self, name: &str) -> Option<String> {
+    pub(crate) fn content_type(&self, name: &str) -> Option<String> {
         let versions = self.secrets.get(name).expect("a secret");
         versions.last().expect("a version").content_type.clone()
     }
 
-    pub(super) fn describe(&mut self, name: &str, content_type: &str) {
+    pub(crate) fn describe(&mut self, name: &str, content_type: &str) {
         self.newest(name).content_type = Some(content_type.to_owned());
     }
 
     /// Makes it the secret of a certificate.
-    pub(super) fn manage(&mut self, name: &str) {
+    pub(crate) fn manage(&mut self, name: &str) {
         self.managed.insert(name.to_owned());
     }
 
-    pub(super) fn is_deleted(&self, name: &str) -> bool {
+    pub(crate) fn is_deleted(&self, name: &str) -> bool {
         self.deleted.contains(name)
     }
 
-    pub(super) fn tag(&mut self, name: &str, tag: &str, value: &str) {
+    pub(crate) fn tag(&mut self, name: &str, tag: &str, value: &str) {
         self.newest(name)
             .tags
             .insert(tag.to_owned(), value.to_owned());
     }
 
-    pub(super) fn disable(&mut self, name: &str) {
+    pub(crate) fn disable(&mut self, name: &str) {
         self.newest(name).enabled = false;
     }
 
-    pub(super) fn delete(&mut self, name: &str) {
+    pub(crate) fn delete(&mut self, name: &str) {
         self.deleted.insert(name.to_owned());
     }
 
     /// Invalidates all issued tokens.
-    pub(super) fn end_tokens(&mut self) {
+    pub(crate) fn end_tokens(&mut self) {
         self.valid.clear();
     }
 
@@ -162,17 +165,17 @@ impl State {
 }
 
 /// The running double.
-pub(super) struct Service {
-    pub(super) state: Arc<Mutex<State>>,
+pub(crate) struct Service {
+    pub(crate) state: Arc<Mutex<State>>,
     /// The vault and the login endpoint, over HTTPS.
-    pub(super) secure: Double,
+    pub(crate) secure: Double,
     /// The machine's identity endpoint, over HTTP.
-    pub(super) machine: Double,
-    pub(super) pem: String,
+    pub(crate) machine: Double,
+    pub(crate) pem: String,
 }
 
 impl Service {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let names = [
             "kv.vault.azure.net",
             "login.microsoftonline.com",
@@ -182,10 +185,11 @@ impl Service {
     }
 
     /// Starts with this certificate.
-    pub(super) async fn showing(certificate: Certificate) -> Self {
+    pub(crate) async fn showing(certificate: Certificate) -> Self {
         let pem = certificate.authority.clone();
         let state = Arc::new(Mutex::new(State {
             page: 25,
+            now: NOW,
             secret_is_valid: true,
             lifetime: 3599,
             resource: "https://vault.azure.net".to_owned(),
@@ -223,12 +227,12 @@ impl Service {
         }
     }
 
-    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.state.lock().expect("the state"))
     }
 
     /// The requests for a token.
-    pub(super) fn logins(&self) -> Vec<Call> {
+    pub(crate) fn logins(&self) -> Vec<Call> {
         let calls = self.secure.calls().into_iter();
         calls.filter(|call| call.method == "POST").collect()
     }
@@ -472,8 +476,8 @@ fn newest<'s>(state: &'s State, name: &str) -> &'s Version {
 fn deleted(state: &State, name: &str, host: &str) -> Json {
     let mut secret = bundle(state, name, newest(state, name), host);
     secret["recoveryId"] = json!(format!("{host}/deletedsecrets/{name}"));
-    secret["deletedDate"] = json!(NOW);
-    secret["scheduledPurgeDate"] = json!(NOW + 90 * 24 * 3600);
+    secret["deletedDate"] = json!(state.now);
+    secret["scheduledPurgeDate"] = json!(state.now + 90 * 24 * 3600);
     secret
 }
 

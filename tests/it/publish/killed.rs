@@ -1,0 +1,164 @@
+//! `kill -9` between any two calls of a publication, at each provider.
+//!
+//! The process is killed at each call: before the provider gets it, and after the provider has carried it out. The next run reaches
+//! the same end, with one version for each change, and the one after it writes nothing.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use futures::{StreamExt as _, stream};
+use serde_json::json;
+use tokio::sync::Notify;
+
+use super::{
+    publish,
+    targets::{KeyVault, ParameterStore, SecretManager, SecretsManager, Target, Vault},
+};
+use crate::{
+    providers::proxy::{Asked, Fault, Script},
+    support::Workspace,
+};
+
+/// Cases that run at the same time. They mostly wait for the rate of writes.
+const AT_ONCE: usize = 8;
+
+#[tokio::test]
+#[ignore = "needs moto (tests/cluster/run)"]
+async fn killed_publication_in_aws_is_completed_by_the_next_one() {
+    every_kill_is_survived::<SecretsManager>().await;
+}
+
+#[tokio::test]
+#[ignore = "needs moto (tests/cluster/run)"]
+async fn killed_publication_in_aws_parameter_store_is_completed_by_the_next_one() {
+    every_kill_is_survived::<ParameterStore>().await;
+}
+
+#[tokio::test]
+#[ignore = "needs OpenBao (tests/cluster/run)"]
+async fn killed_publication_in_vault_is_completed_by_the_next_one() {
+    every_kill_is_survived::<Vault>().await;
+}
+
+#[tokio::test]
+async fn killed_publication_to_google_is_completed_by_the_next_one() {
+    every_kill_is_survived::<SecretManager>().await;
+}
+
+#[tokio::test]
+async fn killed_publication_to_azure_is_completed_by_the_next_one() {
+    every_kill_is_survived::<KeyVault>().await;
+}
+
+/// The call at which a publication is killed. Calls before it is armed, and after it was reached, are not counted.
+#[derive(Default)]
+struct Kill {
+    at: usize,
+    /// True if the provider carries out the call before the process is killed.
+    is_carried_out: bool,
+    is_armed: AtomicBool,
+    seen: AtomicUsize,
+    reached: Arc<Notify>,
+}
+
+impl Kill {
+    fn fault(&self) -> Fault {
+        let is_armed = self.is_armed.load(Ordering::SeqCst);
+        if !is_armed || self.seen.fetch_add(1, Ordering::SeqCst) != self.at {
+            return Fault::None;
+        }
+        if self.is_carried_out {
+            return Fault::Kept(Arc::clone(&self.reached));
+        }
+        self.reached.notify_one();
+        Fault::Late
+    }
+
+    fn script(self: &Arc<Self>) -> Box<Script> {
+        let kill = Arc::clone(self);
+        Box::new(move |_: &Asked| kill.fault())
+    }
+}
+
+/// A publication of one changed, one new and one unchanged secret.
+async fn half_published(workspace: &Workspace) {
+    workspace.file("app.env", "CHANGED=one\nSAME=same\n");
+    publish(workspace, &["--yes"]).await.exits(0);
+    workspace.file("app.env", "CHANGED=two\nNEW=new\nSAME=same\n");
+}
+
+async fn every_kill_is_survived<T: Target>() {
+    let calls = calls::<T>().await;
+    assert!(calls >= 5, "looks, two writes and their proofs: {calls}");
+    let cases = (0..calls).flat_map(|at| [(at, false), (at, true)]);
+    let survived =
+        stream::iter(cases).map(|(at, is_carried_out)| is_survived::<T>(at, is_carried_out));
+    survived.buffer_unordered(AT_ONCE).collect::<()>().await;
+}
+
+/// The calls of a publication that nobody kills.
+async fn calls<T: Target>() -> usize {
+    let owner = unique();
+    let target = T::start(&owner).await;
+    let kill = Arc::new(Kill {
+        at: usize::MAX,
+        ..Kill::default()
+    });
+    let route = target.proxy(kill.script()).await;
+    let workspace = target.workspace(&route, &owner);
+    half_published(&workspace).await;
+    kill.is_armed.store(true, Ordering::SeqCst);
+    publish(&workspace, &["--yes"]).await.exits(0);
+    kill.seen.load(Ordering::SeqCst)
+}
+
+async fn is_survived<T: Target>(at: usize, is_carried_out: bool) {
+    let owner = unique();
+    let target = T::start(&owner).await;
+    let kill = Arc::new(Kill {
+        at,
+        is_carried_out,
+        ..Kill::default()
+    });
+    let route = target.proxy(kill.script()).await;
+    let workspace = target.workspace(&route, &owner);
+    half_published(&workspace).await;
+    let before = route.asked().len();
+    kill.is_armed.store(true, Ordering::SeqCst);
+    let path = workspace.path().join("policy.yaml");
+    let path = path.to_str().expect("UTF-8").to_owned();
+    let running = workspace.start(&["publish", "--yes", "--config", &path]);
+    kill.reached.notified().await;
+    running.signal("KILL").await;
+    running.end().await;
+    kill.is_armed.store(false, Ordering::SeqCst);
+
+    let call = &route.asked()[before + at].operation;
+    let case = format!("killed at call {at}, {call}, carried out: {is_carried_out}");
+    let next = publish(&workspace, &["--yes", "-o", "json"]).await;
+    assert_eq!(next.code, 0, "{case}: {}", next.stdout);
+    for (name, wanted, versions) in [
+        ("CHANGED", "two", 2),
+        ("NEW", "new", 1),
+        ("SAME", "same", 1),
+    ] {
+        let held = target.held(&format!("{owner}-{name}")).await;
+        assert_eq!(
+            held,
+            (wanted.to_owned(), versions),
+            "{case}: {name}: {}",
+            next.stdout
+        );
+    }
+    let last = publish(&workspace, &["--yes", "-o", "json"])
+        .await
+        .document();
+    assert_eq!(last["summary"]["outcomes"], json!({"in-sync": 3}), "{case}");
+}
+
+/// The name of a publisher that no other test has.
+fn unique() -> String {
+    format!("killed-{:08x}", fastrand::u32(..))
+}
