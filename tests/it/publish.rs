@@ -1,9 +1,12 @@
 //! `publish`: from the files of a repository to a provider.
 
 mod aws;
+mod created;
+mod faults;
 #[cfg(feature = "git")]
 mod git;
 mod killed;
+mod leak;
 mod offline;
 mod programs;
 mod sandbox;

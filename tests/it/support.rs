@@ -1,10 +1,12 @@
 //! Shared by the tests of whole runs: a cluster (the sandbox or a real one), and the real binary.
 
 mod binary;
+mod planted;
 mod world;
 
 pub(crate) use self::{
     binary::{Outcome, Running, Terminal, Workspace},
+    planted::Planted,
     world::{World, eventually, now, optional_variable},
 };
 

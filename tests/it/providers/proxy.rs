@@ -75,6 +75,7 @@ impl Asked {
         self.operation.starts_with("sts.")
             || self.operation.ends_with("/login")
             || self.operation == "POST /token"
+            || self.operation.contains("/oauth2/")
     }
 
     /// The path and the query.

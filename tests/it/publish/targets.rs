@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
@@ -33,19 +33,38 @@ pub(super) trait Target: Sized {
     /// `to` of an item that publishes through the proxy at this address.
     fn to(&self, url: &str) -> String;
 
+    /// `spec.provider` of a store that is reached through the proxy at this address.
+    fn provider(&self, url: &str) -> Json;
+
     /// The variables of a job that publishes through the proxy at this address.
     fn variables(&self, url: &str) -> Vec<(&'static str, String)>;
 
     /// The current value of a secret, and the number of its versions.
     async fn held(&self, name: &str) -> (String, usize);
 
-    /// A workspace whose item `app` publishes `app.env` through a proxy, with this prefix, which is the publisher's name, too.
-    fn workspace(&self, route: &Route, owner: &str) -> Workspace {
-        let mut workspace = Workspace::new(Vec::new());
+    /// The tag, label or custom metadata of a secret under this key.
+    async fn tag(&self, name: &str, key: &str) -> Option<String>;
+
+    /// Removes the value that a request writes from its body. What remains is metadata.
+    fn remove_value(body: &mut Json);
+
+    /// `remoteRef` of an ExternalSecret that reads a secret.
+    fn remote(name: &str) -> Json {
+        json!({"key": name})
+    }
+
+    /// Sets the variables of the job.
+    fn prepare(&self, route: &Route, workspace: &mut Workspace) {
         workspace.set("PUBLISH_KEY", KEY);
         for (name, value) in self.variables(&route.url) {
             workspace.set(name, &value);
         }
+    }
+
+    /// A workspace whose item `app` publishes `app.env` through a proxy, with this prefix, which is the publisher's name, too.
+    fn workspace(&self, route: &Route, owner: &str) -> Workspace {
+        let mut workspace = Workspace::new(Vec::new());
+        self.prepare(route, &mut workspace);
         let (to, url) = (self.to(&route.url), &route.url);
         let policy = format!(
             "publish:\n  owner: {owner}\n  key: env:PUBLISH_KEY\n  items:\n    - name: app\n      source: {{path: {{dir: ., revision: v1}}}}\n      \
@@ -81,6 +100,14 @@ impl Route {
     }
 }
 
+fn remove(body: &mut Json, fields: &[&str]) {
+    if let Some(body) = body.as_object_mut() {
+        for field in fields {
+            body.remove(*field);
+        }
+    }
+}
+
 const REGION: &str = "eu-north-1";
 
 fn keys_of_aws(url: &str) -> Vec<(&'static str, String)> {
@@ -89,6 +116,11 @@ fn keys_of_aws(url: &str) -> Vec<(&'static str, String)> {
         ("AWS_ACCESS_KEY_ID", "id".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "key".to_owned()),
     ]
+}
+
+fn tag_of_aws(tags: &Json, key: &str) -> Option<String> {
+    let tag = tags.as_array()?.iter().find(|tag| tag["Key"] == key)?;
+    tag["Value"].as_str().map(str::to_owned)
 }
 
 /// AWS Secrets Manager, as moto implements it.
@@ -107,6 +139,10 @@ impl Target for SecretsManager {
         format!("{{aws: {{region: {REGION}}}}}")
     }
 
+    fn provider(&self, _: &str) -> Json {
+        json!({"aws": {"service": "SecretsManager", "region": REGION}})
+    }
+
     fn variables(&self, url: &str) -> Vec<(&'static str, String)> {
         keys_of_aws(url)
     }
@@ -121,6 +157,18 @@ impl Target for SecretsManager {
             read["SecretString"].as_str().unwrap_or_default().to_owned(),
             versions,
         )
+    }
+
+    async fn tag(&self, name: &str, key: &str) -> Option<String> {
+        let described = self
+            .0
+            .secrets("DescribeSecret", json!({"SecretId": name}))
+            .await;
+        tag_of_aws(&described["Tags"], key)
+    }
+
+    fn remove_value(body: &mut Json) {
+        remove(body, &["SecretString"]);
     }
 }
 
@@ -140,6 +188,10 @@ impl Target for ParameterStore {
         format!("{{aws: {{region: {REGION}, service: ParameterStore}}}}")
     }
 
+    fn provider(&self, _: &str) -> Json {
+        json!({"aws": {"service": "ParameterStore", "region": REGION}})
+    }
+
     fn variables(&self, url: &str) -> Vec<(&'static str, String)> {
         keys_of_aws(url)
     }
@@ -150,6 +202,16 @@ impl Target for ParameterStore {
         let versions = history["Parameters"].as_array().expect("versions");
         let value = versions.last().and_then(|last| last["Value"].as_str());
         (value.unwrap_or_default().to_owned(), versions.len())
+    }
+
+    async fn tag(&self, name: &str, key: &str) -> Option<String> {
+        let body = json!({"ResourceType": "Parameter", "ResourceId": name});
+        let listed = self.0.parameters("ListTagsForResource", body).await;
+        tag_of_aws(&listed["TagList"], key)
+    }
+
+    fn remove_value(body: &mut Json) {
+        remove(body, &["Value"]);
     }
 }
 
@@ -182,6 +244,10 @@ impl Target for SecretManager {
         "{gcp: {project: project}}".to_owned()
     }
 
+    fn provider(&self, _: &str) -> Json {
+        json!({"gcpsm": {"projectID": "project"}})
+    }
+
     fn variables(&self, url: &str) -> Vec<(&'static str, String)> {
         let key = &self.job.ambient.environment["GOOGLE_APPLICATION_CREDENTIALS"];
         vec![
@@ -199,6 +265,14 @@ impl Target for SecretManager {
         let last = versions.last().expect("a version");
         let value = String::from_utf8(last.payload.clone()).expect("UTF-8");
         (value, versions.len())
+    }
+
+    async fn tag(&self, name: &str, key: &str) -> Option<String> {
+        self.google.secrets().get(name)?.labels.get(key).cloned()
+    }
+
+    fn remove_value(body: &mut Json) {
+        remove(body, &["payload"]);
     }
 }
 
@@ -261,6 +335,10 @@ impl Target for KeyVault {
         "{azure: {vaultUrl: 'https://kv.vault.azure.net'}}".to_owned()
     }
 
+    fn provider(&self, _: &str) -> Json {
+        json!({"azurekv": {"authType": "ManagedIdentity", "vaultUrl": "https://kv.vault.azure.net"}})
+    }
+
     fn variables(&self, url: &str) -> Vec<(&'static str, String)> {
         vec![
             ("AZURE_TENANT_ID", TENANT.to_owned()),
@@ -275,6 +353,15 @@ impl Target for KeyVault {
         let versions = self.service.change(|vault| vault.versions(name));
         let value = versions.last().map(|(value, _)| value.clone());
         (value.unwrap_or_default(), versions.len())
+    }
+
+    async fn tag(&self, name: &str, key: &str) -> Option<String> {
+        let versions = self.service.change(|vault| vault.versions(name));
+        versions.last()?.1.get(key).cloned()
+    }
+
+    fn remove_value(body: &mut Json) {
+        remove(body, &["value"]);
     }
 }
 
@@ -297,6 +384,15 @@ impl Target for Vault {
         format!("{{vault: {{server: '{url}', path: {}}}}}", self.mount)
     }
 
+    fn provider(&self, url: &str) -> Json {
+        let token = json!({"name": "token", "namespace": "elsewhere", "key": "token"});
+        json!({"vault": {"server": url, "path": self.mount, "version": "v2", "auth": {"tokenSecretRef": token}}})
+    }
+
+    fn remote(name: &str) -> Json {
+        json!({"key": name, "property": "value"})
+    }
+
     fn variables(&self, _: &str) -> Vec<(&'static str, String)> {
         vec![("VAULT_TOKEN", vault::token())]
     }
@@ -311,5 +407,16 @@ impl Target for Vault {
             value.unwrap_or_default().to_owned(),
             versions.map_or(0, |versions| versions.len()),
         )
+    }
+
+    async fn tag(&self, name: &str, key: &str) -> Option<String> {
+        let path = format!("{}/metadata/{name}", self.mount);
+        let metadata = vault::send("GET", &path, json!({})).await;
+        let tag = metadata["data"]["custom_metadata"][key].as_str();
+        tag.map(str::to_owned)
+    }
+
+    fn remove_value(body: &mut Json) {
+        remove(body, &["data"]);
     }
 }
