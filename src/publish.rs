@@ -2,18 +2,20 @@
 //! write.
 
 mod apply;
-mod decrypt;
 pub mod document;
 mod fault;
 mod follow;
 pub mod from_smc;
 mod hold;
 mod keys;
+#[cfg(any(test, not(feature = "sops")))]
+mod no_sops;
 mod places;
 mod program;
 mod read;
-mod services;
 mod sheet;
+#[cfg(feature = "sops")]
+mod sops;
 mod source;
 
 use std::{
@@ -30,12 +32,12 @@ use publish::{
 };
 use sandbox::Sandbox;
 use secret::RunKey;
-use sops::Identities;
 use zeroize::Zeroizing;
 
+#[cfg(not(feature = "sops"))]
+use self::no_sops as sops;
 use self::{
     apply::Applier,
-    decrypt::Opening,
     document::{
         DocumentFault, DocumentPublished, DocumentPublishedSecret, PublishDocument, PublishKind,
         exit_of,
@@ -43,8 +45,8 @@ use self::{
     hold::{AllKnown, Facts, Look, look},
     keys::Keys,
     places::{Connector, Place},
-    program::{kustomize::Build, sops::Printed},
-    services::{Answers, Services},
+    program::kustomize::Build,
+    sops::Decryption,
     source::{History, Opened, Opener},
 };
 pub use self::{apply::Done, fault::Fault, follow::Followed, program::Programs};
@@ -337,15 +339,7 @@ impl Job<'_> {
         place: &Place,
     ) -> Result<(Opened, read::Read), Fault> {
         let Programs { kustomize, sops } = self.programs;
-        let real_sops = match sops {
-            Some(program) => Some((program, keys.texts(&item.sops.keys).await?)),
-            None => None,
-        };
-        let identities = match &real_sops {
-            // It reads all of them itself.
-            Some(_) => Identities::default(),
-            None => keys.identities(&item.sops.keys).await?,
-        };
+        let mut decryption = Decryption::of(&item.sops, sops.as_deref(), keys).await?;
         let real_kustomize = kustomize.as_ref().zip(item.read.kustomize.as_ref());
         let opener = Opener {
             cluster: self.cluster,
@@ -355,50 +349,20 @@ impl Job<'_> {
         };
         let is_needed = |path: &str| read::is_needed(&item.read, path);
         let files = opener.open(&item.source, &is_needed).await?;
-        let mut answers = Answers::default();
-        let (mut printed, mut build) = (Printed::default(), Build::default());
+        let mut build = Build::default();
         loop {
-            let opening = Opening {
-                identities: &identities,
-                answers: &answers,
-                printed: real_sops.as_ref().map(|_| &printed),
-            };
             let builder = real_kustomize.map(|_| &build);
-            let read = read::read(item, &files, (opening, builder), place);
-            let open = answers.take_open();
-            if open.is_empty() && !printed.is_asked_for() && !build.is_asked_for() {
+            let read = read::read(item, &files, (&decryption, builder), place);
+            if !decryption.is_asked_for() && !build.is_asked_for() {
                 return Ok((files, read));
             }
             // Each file and program is asked for once, so this ends.
-            self.ask_services(item, &files, open, &mut answers).await;
-            if let Some((program, keys)) = &real_sops {
-                Box::pin(printed.run(program, keys, &files.tree)).await;
+            if decryption.is_asked_for() {
+                let ambient = places::ambient(self.policy, self.environment);
+                Box::pin(decryption.ask(&files.tree, &ambient, self.clock)).await;
             }
             if let Some((program, kustomize)) = real_kustomize {
                 Box::pin(build.run(program, &files.tree, &kustomize.path)).await;
-            }
-        }
-    }
-
-    async fn ask_services(
-        &self,
-        item: &PublishItem,
-        files: &Opened,
-        open: BTreeSet<String>,
-        answers: &mut Answers,
-    ) {
-        if open.is_empty() {
-            return;
-        }
-        let ambient = places::ambient(self.policy, self.environment);
-        let services = Services {
-            permitted: &item.sops.kms,
-            ambient: &ambient,
-            clock: self.clock,
-        };
-        for path in open {
-            if let Ok(content) = files.tree.get(&path) {
-                services.ask(&path, content.expose(), answers).await;
             }
         }
     }

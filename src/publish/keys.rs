@@ -4,7 +4,6 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cluster::{Cluster, ErrorKind, Path, wire};
 use publish::MarkKey;
 use secret::Value;
-use sops::Identities;
 use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
@@ -41,36 +40,8 @@ impl Keys<'_> {
         })
     }
 
-    /// The private keys of these places.
-    pub(super) async fn identities(&self, all: &[KeyFrom]) -> Result<Identities, Fault> {
-        let mut identities = Identities::default();
-        for from in all {
-            let found = self.read(from).await?;
-            let mut any = false;
-            for value in found.values() {
-                any |= add(&mut identities, value, from)?;
-            }
-            if !any {
-                let message = format!(
-                    "{from} contains neither an age identity nor an armoured PGP private key"
-                );
-                return Err(Fault::new("invalid-key", message));
-            }
-        }
-        Ok(identities)
-    }
-
-    /// The same for the real sops, which reads more kinds of private keys.
-    pub(super) async fn texts(&self, all: &[KeyFrom]) -> Result<Vec<Value>, Fault> {
-        let mut texts = Vec::new();
-        for from in all {
-            texts.extend(self.read(from).await?.into_values());
-        }
-        Ok(texts)
-    }
-
     /// The values in this place, by name.
-    async fn read(&self, from: &KeyFrom) -> Result<BTreeMap<String, Value>, Fault> {
+    pub(super) async fn read(&self, from: &KeyFrom) -> Result<BTreeMap<String, Value>, Fault> {
         let one = |value| BTreeMap::from([(String::new(), value)]);
         match from {
             KeyFrom::Variable(name) => {
@@ -114,32 +85,6 @@ impl Keys<'_> {
             Err(error) => Err(Fault::new("key-not-found", error.to_string())),
         }
     }
-}
-
-/// Adds what a value contains, if it contains private keys.
-fn add(identities: &mut Identities, value: &Value, from: &KeyFrom) -> Result<bool, Fault> {
-    let refused =
-        |refused: sops::Refused| Fault::new(refused.reason.word(), format!("{from}: {refused}"));
-    let contains = |text: &[u8]| value.expose().windows(text.len()).any(|part| part == text);
-    if contains(b"-----BEGIN PGP PRIVATE KEY BLOCK-----") {
-        #[cfg(feature = "sops-pgp")]
-        {
-            identities.add_pgp(value.expose()).map_err(refused)?;
-            return Ok(true);
-        }
-        #[cfg(not(feature = "sops-pgp"))]
-        {
-            let message = format!(
-                "{from} contains a PGP key, and this build has no support for them (feature `sops-pgp`)"
-            );
-            return Err(Fault::new("unsupported", message));
-        }
-    }
-    if contains(b"AGE-SECRET-KEY-1") {
-        identities.add_age(value.expose()).map_err(refused)?;
-        return Ok(true);
-    }
-    Ok(false)
 }
 
 /// 32 bytes, or their text.

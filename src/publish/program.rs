@@ -3,10 +3,9 @@
 //! They read what strangers commit, so they get no network, no environment, and no file but those of their task. What they print may
 //! contain values: the output is wiped, and the text of errors is never shown.
 
-mod folder;
+pub(super) mod folder;
 pub(super) mod kustomize;
 mod offline;
-pub(super) mod sops;
 
 use std::{
     ffi::OsString,
@@ -41,17 +40,17 @@ const MAX_OUTPUT: usize = 16 << 20;
 const MAX_STDERR: usize = 16 << 10;
 
 /// A call of a program.
-struct Call<'a> {
+pub(super) struct Call<'a> {
     program: &'a Path,
     arguments: Vec<OsString>,
     /// All variables that it gets.
-    environment: Vec<(&'static str, OsString)>,
+    pub(super) environment: Vec<(&'static str, OsString)>,
     input: &'a [u8],
     limit: Duration,
 }
 
 /// Why a program printed nothing.
-enum Failed {
+pub(super) enum Failed {
     /// It could not do its work at all.
     Fault(Fault),
     /// It ended with an error. Its words are for the choice of a reason, and are never shown.
@@ -60,7 +59,7 @@ enum Failed {
 
 impl Failed {
     /// True if the program said one of these words.
-    fn says(said: &Value, words: &[&str]) -> bool {
+    pub(super) fn says(said: &Value, words: &[&str]) -> bool {
         let said = said.expose();
         let contains = |word: &&str| said.windows(word.len()).any(|part| part == word.as_bytes());
         words.iter().any(contains)
@@ -68,7 +67,7 @@ impl Failed {
 }
 
 impl<'a> Call<'a> {
-    fn new(program: &'a Path, arguments: Vec<OsString>, input: &'a [u8]) -> Self {
+    pub(super) fn new(program: &'a Path, arguments: Vec<OsString>, input: &'a [u8]) -> Self {
         Self {
             program,
             arguments,
@@ -79,7 +78,7 @@ impl<'a> Call<'a> {
     }
 
     /// Starts the program, and returns what it prints.
-    async fn run(&self) -> Result<Value, Failed> {
+    pub(super) async fn run(&self) -> Result<Value, Failed> {
         let name = shown(self.program);
         let mut command = Command::new(self.program);
         command
@@ -177,4 +176,4 @@ fn shown(program: &Path) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

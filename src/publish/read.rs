@@ -6,11 +6,7 @@ use publish::{Origin, Store, Target, Tier, Wanted, name::Naming};
 use repository::{Contents, Entry, File, KustomizeSecret, ProfileFolders, Source};
 
 use super::{
-    decrypt::{Opening, decrypts},
-    fault::Fault,
-    places::Place,
-    program::kustomize::Build,
-    source::Opened,
+    fault::Fault, places::Place, program::kustomize::Build, sops::Decryption, source::Opened,
 };
 use crate::policy::publish::{self as policy, Properties, PublishItem, ReadFrom};
 
@@ -36,10 +32,10 @@ pub(super) fn is_needed(read: &ReadFrom, path: &str) -> bool {
 pub(super) fn read(
     item: &PublishItem,
     opened: &Opened,
-    (opening, build): (Opening<'_>, Option<&Build>),
+    (decryption, build): (&Decryption, Option<&Build>),
     place: &Place,
 ) -> Read {
-    let decrypt = decrypts(opening, &item.sops);
+    let decrypt = |path: &str, content: &[u8]| decryption.decrypt(path, content);
     let source = Source {
         tree: &opened.tree,
         decrypt: &decrypt,

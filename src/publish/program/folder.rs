@@ -17,7 +17,7 @@ const PLACES: [&str; 2] = ["/dev/shm", "/tmp"];
 const PREFIX: &str = "eso-sync-";
 
 /// A folder in memory that only this user can read. It is wiped and removed when dropped.
-pub(super) struct Folder {
+pub(in crate::publish) struct Folder {
     path: PathBuf,
     files: Vec<PathBuf>,
     /// Locked while this process lives.
@@ -25,7 +25,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    pub(super) fn create() -> Result<Self, Fault> {
+    pub(in crate::publish) fn create() -> Result<Self, Fault> {
         let places = PLACES.iter().map(Path::new);
         let mut places = places.filter(|place| is_memory(place));
         let made = places.find_map(|place| {
@@ -56,12 +56,12 @@ impl Folder {
         })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::publish) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Adds a file. The path has no `..`, because it comes from a tree or from this program.
-    pub(super) fn add(&mut self, path: &str, content: &[u8]) -> Result<PathBuf, Fault> {
+    pub(in crate::publish) fn add(&mut self, path: &str, content: &[u8]) -> Result<PathBuf, Fault> {
         let path = self.path.join(path);
         self.files.push(path.clone());
         let written = write(&path, content);

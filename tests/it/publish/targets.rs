@@ -405,7 +405,7 @@ impl Target for Vault {
         let value = read["data"]["data"]["value"].as_str();
         (
             value.unwrap_or_default().to_owned(),
-            versions.map_or(0, |versions| versions.len()),
+            versions.map_or(0, serde_json::Map::len),
         )
     }
 

@@ -9,7 +9,7 @@ use sops::{
 };
 
 use super::{
-    program::sops as real,
+    program,
     services::{Answers, Unopened},
 };
 use crate::policy::publish::Sops;
@@ -20,58 +20,57 @@ pub(super) struct Opening<'a> {
     pub(super) identities: &'a Identities,
     pub(super) answers: &'a Answers,
     /// What the real sops printed, if it is used.
-    pub(super) printed: Option<&'a real::Printed>,
+    pub(super) printed: Option<&'a program::Printed>,
 }
 
-/// Returns what decrypts the files of an item. A file without the metadata of SOPS is returned as it is.
-pub(super) fn decrypts<'a>(
-    opening: Opening<'a>,
-    rules: &'a Sops,
-) -> impl Fn(&str, &[u8]) -> Result<Decrypted, Undecrypted> + 'a {
+/// Decrypts a file of an item. A file without the metadata of SOPS is returned as it is.
+pub(super) fn decrypt(
+    opening: Opening<'_>,
+    rules: &Sops,
+    (path, content): (&str, &[u8]),
+) -> Result<Decrypted, Undecrypted> {
     let Opening {
         identities,
         answers,
         printed,
     } = opening;
-    move |path, content| {
-        let format = Format::of(std::path::Path::new(path));
-        let file = File::parse(format, content);
-        if let Err(refused) = &file
-            && is_plain(refused.reason, content)
-        {
-            return Ok(Decrypted::NotSops);
-        }
-        if let Some(printed) = printed
-            && let Some(decrypted) = by_program(printed, path, file.as_ref().ok(), rules)
-        {
-            return decrypted;
-        }
-        let file = file.map_err(|refused| undecrypted(&refused))?;
-        let key = file
-            .data_key(identities, answers.of(path))
-            .map_err(|refused| unopened(path, &refused, answers))?;
-        let decrypted = file
-            .decrypt(&key)
-            .map_err(|refused| undecrypted(&refused))?;
-        let documents = decrypted.documents.iter();
-        let entries = documents.flat_map(|document| sops::entries(document));
-        let protections = entries.map(|entry| (entry.path, entry.scalar.protection));
-        let unencrypted = unprotected(protections, rules)?;
-        let text = match format {
-            // It has many texts for the same data, and the one that sops prints does not matter here.
-            Format::Yaml => yaml(&decrypted),
-            Format::Json | Format::Dotenv | Format::Ini | Format::Binary => {
-                decrypted.text().map_err(|refused| undecrypted(&refused))?
-            }
-        };
-        Ok(Decrypted::Sops { text, unencrypted })
+    let format = Format::of(std::path::Path::new(path));
+    let file = File::parse(format, content);
+    if let Err(refused) = &file
+        && is_plain(refused.reason, content)
+    {
+        return Ok(Decrypted::NotSops);
     }
+    if let Some(printed) = printed
+        && let Some(decrypted) = by_program(printed, path, file.as_ref().ok(), rules)
+    {
+        return decrypted;
+    }
+    let file = file.map_err(|refused| undecrypted(&refused))?;
+    let key = file
+        .data_key(identities, answers.of(path))
+        .map_err(|refused| unopened(path, &refused, answers))?;
+    let decrypted = file
+        .decrypt(&key)
+        .map_err(|refused| undecrypted(&refused))?;
+    let documents = decrypted.documents.iter();
+    let entries = documents.flat_map(|document| sops::entries(document));
+    let protections = entries.map(|entry| (entry.path, entry.scalar.protection));
+    let unencrypted = unprotected(protections, rules)?;
+    let text = match format {
+        // It has many texts for the same data, and the one that sops prints does not matter here.
+        Format::Yaml => yaml(&decrypted),
+        Format::Json | Format::Dotenv | Format::Ini | Format::Binary => {
+            decrypted.text().map_err(|refused| undecrypted(&refused))?
+        }
+    };
+    Ok(Decrypted::Sops { text, unencrypted })
 }
 
 /// What the real sops makes of a file. None if a key service must open it: the program never asks one, because the file itself names
 /// the servers.
 fn by_program(
-    printed: &real::Printed,
+    printed: &program::Printed,
     path: &str,
     file: Option<&File>,
     rules: &Sops,
@@ -93,11 +92,11 @@ fn by_program(
         }
         Some(Err(unopened)) => unopened.clone(),
         None => Unopened {
-            reason: real::NO_KEY,
+            reason: program::NO_KEY,
             message: "the program was not started".to_owned(),
         },
     };
-    if unopened.reason == real::NO_KEY
+    if unopened.reason == program::NO_KEY
         && printed.was_started_for(path)
         && file.is_some_and(has_service)
     {

@@ -12,17 +12,20 @@ use secret::{Buffer, Value};
 use sops::Format;
 use zeroize::Zeroizing;
 
-use super::{Call, Failed, folder::Folder};
-use crate::publish::{fault::Fault, services::Unopened};
+use super::services::Unopened;
+use crate::publish::{
+    fault::Fault,
+    program::{Call, Failed, folder::Folder},
+};
 
 const PGP: &str = "-----BEGIN PGP PRIVATE KEY BLOCK-----";
 const END_OF_PGP: &str = "-----END PGP PRIVATE KEY BLOCK-----";
 /// The reason if no private key opens a file. A key service may open it then.
-pub(in crate::publish) const NO_KEY: &str = "no-identity-fits";
+pub(super) const NO_KEY: &str = "no-identity-fits";
 
 /// What the program printed for the files of an item.
 #[derive(Default)]
-pub(in crate::publish) struct Printed {
+pub(super) struct Printed {
     files: BTreeMap<String, Result<Value, Unopened>>,
     /// Files that it was not started for yet.
     open: RefCell<BTreeSet<String>>,
@@ -30,7 +33,7 @@ pub(in crate::publish) struct Printed {
 
 impl Printed {
     /// What it printed for a file. None if it was not started for it yet; then this asks for it.
-    pub(in crate::publish) fn of(&self, path: &str) -> Option<&Result<Value, Unopened>> {
+    pub(super) fn of(&self, path: &str) -> Option<&Result<Value, Unopened>> {
         let printed = self.files.get(path);
         if printed.is_none() {
             self.open.borrow_mut().insert(path.to_owned());
@@ -38,17 +41,17 @@ impl Printed {
         printed
     }
 
-    pub(in crate::publish) fn was_started_for(&self, path: &str) -> bool {
+    pub(super) fn was_started_for(&self, path: &str) -> bool {
         self.files.contains_key(path)
     }
 
     /// True if the program must be started.
-    pub(in crate::publish) fn is_asked_for(&self) -> bool {
+    pub(super) fn is_asked_for(&self) -> bool {
         !self.open.borrow().is_empty()
     }
 
     /// Starts the program for each file that it was asked for.
-    pub(in crate::publish) async fn run(&mut self, program: &Path, keys: &[Value], tree: &Tree) {
+    pub(super) async fn run(&mut self, program: &Path, keys: &[Value], tree: &Tree) {
         let open = self.open.take();
         if open.is_empty() {
             return;
@@ -189,3 +192,6 @@ fn why(said: &Value, how: &str) -> Unopened {
         message: format!("{how}: {why}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,6 +48,11 @@ impl Answers {
         self.failures.get(path)
     }
 
+    /// True if a key service must be asked.
+    pub(super) fn is_asked_for(&self) -> bool {
+        !self.open.borrow().is_empty()
+    }
+
     /// The files to ask for. Each is returned once.
     pub(super) fn take_open(&mut self) -> BTreeSet<String> {
         let open = self.open.take();
