@@ -224,6 +224,11 @@ pub fn needs_cluster(publish: &Publish, only: &[String]) -> bool {
         || chosen(publish, only).any(|(_, item)| of_item(item))
 }
 
+/// True if a sync follows the publication.
+pub fn syncs(publish: &Publish, only: &[String]) -> bool {
+    chosen(publish, only).any(|(_, item)| item.then.sync)
+}
+
 /// The items to publish, with their index.
 fn chosen<'p>(
     publish: &'p Publish,

@@ -46,12 +46,7 @@ impl Decryption {
         false
     }
 
-    #[expect(
-        clippy::unused_async,
-        clippy::unused_self,
-        clippy::needless_pass_by_ref_mut,
-        reason = "as with the feature"
-    )]
+    #[expect(clippy::unused_async, reason = "as with the feature")]
     pub(super) async fn ask(&mut self, _: &Tree, _: &Ambient, _: Clock) {}
 }
 
@@ -74,8 +69,7 @@ mod tests {
         let (rules, environment) = (Sops::default(), BTreeMap::new());
         let decryption = Decryption::of(&rules, None, &keys(&environment)).await;
         let mut decryption = decryption.unwrap();
-        let folder =
-            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/sops/tests/files");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/sops/tests/files");
         for name in [
             "all.env", "all.yaml", "all.json", "all.ini", "all.bin", "pgp.env",
         ] {

@@ -8,6 +8,7 @@ mod git;
 mod killed;
 mod leak;
 mod offline;
+mod only;
 mod programs;
 mod sandbox;
 mod services;

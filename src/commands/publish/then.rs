@@ -14,7 +14,7 @@ use crate::{
     lock_namespace::LockNamespace,
     output::print_as,
     policy::Policy,
-    publish::{Done, Followed, Prepared, document::PublishDocument},
+    publish::{self as publishing, Done, Followed, Prepared, document::PublishDocument},
     record::{CutOff, Scope, Whole},
     report::{Document, format::Output},
     restart::workloads::Options,
@@ -39,14 +39,15 @@ pub(super) struct Then<'a> {
 }
 
 impl<'a> Then<'a> {
-    /// None if no item asks for a sync. Fails if the run could not do its work, before anything is written.
+    /// None if no published item asks for a sync. Fails if the run could not do its work, before anything is written.
     pub(super) fn of(
         session: &'a Session,
         asked: &'a Asked,
         what: &PublishWhat,
         started: Timestamp,
     ) -> Result<Option<Self>, Failure> {
-        let Some(connected) = asked.connected.as_ref().filter(|_| asked.section.syncs()) else {
+        let syncs = publishing::syncs(&asked.section, &what.only);
+        let Some(connected) = asked.connected.as_ref().filter(|_| syncs) else {
             return Ok(None);
         };
         let policy = asked.loaded.policy.after_publishing();
