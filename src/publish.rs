@@ -261,7 +261,8 @@ impl Job<'_> {
             let mut prepare = Prepare::new(at, item);
             match place_of(item, &connector, &mut places).await {
                 Ok(place) => {
-                    prepare.faults.extend(place.unsupported(&prepare.creation));
+                    let unsupported = place.unsupported(item.layout, &prepare.creation);
+                    prepare.faults.extend(unsupported);
                     if prepare.faults.is_empty() {
                         prepare.planned = Some(planned.len());
                         planned.push(self.item(item, &keys, place, &mut prepare).await);

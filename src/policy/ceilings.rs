@@ -435,6 +435,7 @@ pub static KEYS: &[Key] = &[
             item.sops.allow_unencrypted.then(|| "true".to_owned()))),
     limited("publish.items[].to.*", "nothing", "--allow-target GLOB", publish_targets),
     scope("publish.items[].names.*", "`--allow-target`, and the owner tags of the secrets"),
+    scope("publish.items[].layout", "`--allow-target`, and the owner tags of the secrets"),
     allowed("publish.items[].create.*", "an empty map", &[Capability::Creation], creations),
     narrows("publish.items[].write.when"),
     allowed("publish.items[].write.adopt", "`never`", &[Capability::Adopt],

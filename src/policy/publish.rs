@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use ::publish::{
-    Creation, Tier,
+    Creation, Layout, Tier,
     name::Style,
     plan::{Adopt, OnForeignChange, PruneMode, When},
 };
@@ -67,6 +67,10 @@ pub struct PublishItem {
     /// How names at the provider are made.
     #[serde(default, rename = "names")]
     pub naming: Naming,
+    /// `per-key`: a secret for each key. `document`: one secret for each service, or for the item, with the keys and values in it; its name
+    /// is made of prefix and suffix. Only Vault and OpenBao have such secrets. Keys that others wrote to it stay.
+    #[serde(default)]
+    pub layout: Layout,
     /// How secrets are created. Secrets that exist are not changed by it. A part that the provider does not have is an error.
     #[serde(default)]
     pub create: Create,

@@ -13,7 +13,7 @@ use providers::{
     holder::Writer,
     trust::{Asked, Decision, Rules},
 };
-use publish::{Creation, RemoteKey, Store, Unfit};
+use publish::{Creation, Layout, RemoteKey, Store, Unfit};
 use sandbox::Sandbox;
 
 use super::fault::Fault;
@@ -52,15 +52,22 @@ impl Place {
         self.store.space == key.space && self.store.provider == key.provider
     }
 
-    /// What the provider does not support about the creation of secrets. The policy of an item that publishes to a store does not
-    /// say which provider it has.
-    pub(super) fn unsupported(&self, creation: &Creation) -> Vec<Fault> {
+    /// What the provider does not support about the secrets of an item. The policy of an item that publishes to a store does not say
+    /// which provider it has.
+    pub(super) fn unsupported(&self, layout: Layout, creation: &Creation) -> Vec<Fault> {
         let unfit = creation.unfit(&self.store.provider, &self.settings);
         let fault = |Unfit { part, why }| {
             let message = format!("`create.{part}`: {why}");
             Fault::new(providers::unread::UNSUPPORTED, message)
         };
-        unfit.into_iter().map(fault).collect()
+        let layout = (!layout.fits(&self.store.provider)).then(|| {
+            let message = format!("`layout`: {}", Layout::UNFIT);
+            Fault::new(providers::unread::UNSUPPORTED, message)
+        });
+        layout
+            .into_iter()
+            .chain(unfit.into_iter().map(fault))
+            .collect()
     }
 }
 

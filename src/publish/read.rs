@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use publish::{Origin, Store, Target, Tier, Wanted, name::Naming};
+use publish::{Layout, Origin, Store, Target, Tier, Wanted, name::Naming};
 use repository::{Contents, Entry, File, KustomizeSecret, ProfileFolders, Source};
 
 use super::{
@@ -148,7 +148,7 @@ impl Reading<'_> {
             .extend(faults.into_iter().map(Fault::of_file));
     }
 
-    /// The name of a key at the provider.
+    /// The name of the secret that contains a key.
     fn named(&self, service: Option<&str>, key: &str) -> Result<String, Fault> {
         let rules = &self.item.naming;
         let prefix = rules.prefix.as_deref().or(service).unwrap_or_default();
@@ -157,7 +157,11 @@ impl Reading<'_> {
             suffix: rules.suffix.clone().unwrap_or_default(),
             style: rules.style,
         };
-        let name = naming.name(&self.place.store.provider, Some(key));
+        let key = match self.item.layout {
+            Layout::PerKey => Some(key),
+            Layout::Document => None,
+        };
+        let name = naming.name(&self.place.store.provider, key);
         let name = name.map(|name| format!("{}{name}", self.place.store_prefix));
         name.map_err(|invalid| Fault::new(invalid.reason.into_str(), invalid.message))
     }
@@ -174,7 +178,10 @@ impl Reading<'_> {
                     target: Target {
                         store: Arc::clone(&self.store),
                         name,
-                        property: None,
+                        property: match self.item.layout {
+                            Layout::PerKey => None,
+                            Layout::Document => Some(entry.key.clone()),
+                        },
                     },
                     format,
                     origin: Origin {

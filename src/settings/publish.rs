@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use eso_model::{ProviderKind, StoreKind};
-use publish::{Creation, Unfit};
+use publish::{Creation, Layout, Unfit};
 
 use super::{
     problem::{Problem, Source},
@@ -49,6 +49,9 @@ pub(super) fn check(
         }
         if let Some((provider, settings)) = item.to.direct() {
             let provider = ProviderKind::of(provider, &settings);
+            if !item.layout.fits(&provider) {
+                report(&["layout"], Layout::UNFIT.to_owned(), "use `per-key`");
+            }
             for Unfit { part, why } in Creation::from(&item.create).unfit(&provider, &settings) {
                 report(
                     &["create", part],

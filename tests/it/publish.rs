@@ -2,6 +2,7 @@
 
 mod aws;
 mod created;
+mod document;
 mod faults;
 #[cfg(feature = "git")]
 mod git;

@@ -132,6 +132,8 @@ pub struct Publishing {
     pub keeps_records: fn(&Json) -> bool,
     /// True if single versions can be destroyed.
     pub destroys_versions: bool,
+    /// True if a secret has keys, each with a value of its own.
+    pub has_keys: bool,
     /// The calls that read and that write, to create a secret and to update it.
     pub calls: [(u32, u32); 2],
     /// Whose rules names and values must follow.
@@ -378,6 +380,7 @@ fn parameter_store() -> Facts {
             deletion_is_final: |_| true,
             keeps_records: |_| true,
             destroys_versions: false,
+            has_keys: false,
             calls: [(0, 1), (0, 2)],
         }),
         ..secrets_manager()
@@ -442,6 +445,7 @@ fn secrets_manager() -> Facts {
             deletion_is_final: |_| false,
             keeps_records: |_| true,
             destroys_versions: false,
+            has_keys: false,
             calls: [(0, 1), (0, 3)],
         }),
     }
@@ -493,6 +497,7 @@ fn azure_key_vault() -> Facts {
             deletion_is_final: |_| false,
             keeps_records: |_| true,
             destroys_versions: false,
+            has_keys: false,
             calls: [(2, 1), (2, 1)],
         }),
     }
@@ -589,6 +594,7 @@ fn gcp_secret_manager() -> Facts {
             deletion_is_final: |_| true,
             keeps_records: |_| true,
             destroys_versions: true,
+            has_keys: false,
             // Both read the new version back; an update looks at the secret, its versions and its value first.
             calls: [(1, 3), (4, 2)],
         }),
@@ -669,6 +675,7 @@ fn vault() -> Facts {
             deletion_is_final: |settings| at(settings, "/version") == "v1",
             keeps_records: |settings| at(settings, "/version") != "v1",
             destroys_versions: true,
+            has_keys: true,
             calls: [(1, 3), (1, 2)],
         }),
     }

@@ -336,6 +336,27 @@ async fn creation_that_the_provider_does_not_support_is_an_error_of_the_policy()
 }
 
 #[tokio::test]
+async fn document_at_a_provider_without_keys_in_secrets_is_an_error_of_the_policy() {
+    let workspace = workspace("");
+    let path = workspace.path().join("policy.yaml");
+    let policy = std::fs::read_to_string(path).expect("it was written");
+    let to = "to: {aws: {region: eu-west-1}}";
+    for (target, code) in [
+        (to, 2),
+        ("to: {gcp: {project: p}}", 2),
+        ("to: {azure: {vaultUrl: 'https://a.vault.azure.net'}}", 2),
+        ("to: {vault: {server: 'http://127.0.0.1:9', path: kv}}", 0),
+    ] {
+        let more = format!("{target}\n      layout: document");
+        workspace.file("policy.yaml", &policy.replace(to, &more));
+        let outcome = publish(&workspace, &["list"]).await;
+        let told = &outcome.exits(code).stderr;
+        let is_told = told.contains("publish.items[0].layout: this provider stores one value");
+        assert_eq!(is_told, code == 2, "{told}");
+    }
+}
+
+#[tokio::test]
 async fn manifests_of_smc_are_held_to_the_ceilings() {
     let closed = from_smc(MANIFEST, &["publish", "list", "--allow=publish"]).await;
     let told = closed.exits(2).stderr.clone();

@@ -370,6 +370,13 @@ pub(super) struct Vault {
     mount: String,
 }
 
+impl Vault {
+    /// The path of a secret's data in the API.
+    pub(super) fn data(&self, name: &str) -> String {
+        format!("{}/data/{name}", self.mount)
+    }
+}
+
 impl Target for Vault {
     async fn start(owner: &str) -> Self {
         let mount = vault::mount(owner).await;
@@ -399,7 +406,7 @@ impl Target for Vault {
 
     async fn held(&self, name: &str) -> (String, usize) {
         let get = async |path: String| vault::send("GET", &path, json!({})).await;
-        let read = get(format!("{}/data/{name}", self.mount)).await;
+        let read = get(self.data(name)).await;
         let metadata = get(format!("{}/metadata/{name}", self.mount)).await;
         let versions = metadata["data"]["versions"].as_object();
         let value = read["data"]["data"]["value"].as_str();
