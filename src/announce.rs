@@ -161,11 +161,14 @@ pub async fn announce_on_pod(cluster: &Cluster, pod: &JobPod, document: &Documen
         .iter()
         .map(|(outcome, count)| format!("{count} {}", outcome.into_str()))
         .collect();
+    let counts = if counts.is_empty() {
+        "nothing selected".to_owned()
+    } else {
+        counts.join(", ")
+    };
     let message = format!(
-        "run {}: {}; exit code {}",
-        document.run.id,
-        counts.join(", "),
-        document.run.exit_code
+        "run {}: {counts}; exit code {}",
+        document.run.id, document.run.exit_code
     );
     let event = event(
         &about,

@@ -201,19 +201,15 @@ impl Among<'_> {
             Self::Policy { namespace } => {
                 let is_it =
                     |id: &&Id| id.name == name && namespace.is_none_or(|it| it == id.namespace);
-                match known.iter().flatten().find(is_it) {
-                    Some(id) => Failure::not_found(&format!(
-                        "the policy does not select the ExternalSecret {id}"
-                    ))
-                    .hint(format!(
+                if let Some(id) = known.iter().flatten().find(is_it) {
+                    let message = format!("the policy does not select the ExternalSecret {id}");
+                    return Failure::not_found(&message).hint(format!(
                         "`eso-sync sync {name} -n {}` syncs it without the policy",
                         id.namespace
-                    )),
-                    None => {
-                        let place = namespace.map(|it| format!(" in namespace {}", line(it)));
-                        hint(unknown(&place.unwrap_or_default()), namespace)
-                    }
+                    ));
                 }
+                let place = namespace.map(|it| format!(" in namespace {}", line(it)));
+                hint(unknown(&place.unwrap_or_default()), namespace)
             }
         }
     }
@@ -355,6 +351,9 @@ impl Session {
                     "the arguments are invalid",
                     1,
                 );
+                let names = selection.get("names").and_then(Value::as_array);
+                let mut names = names.into_iter().flatten().filter_map(Value::as_str);
+                failure.hint = names.find_map(with_namespace);
                 failure
             })
     }
@@ -490,15 +489,20 @@ impl Session {
     }
 }
 
+/// How to write `NAMESPACE/NAME`, the form of reports. None for other texts.
+fn with_namespace(text: &str) -> Option<String> {
+    let (namespace, name) = text.split_once('/')?;
+    let is_id = is_name(name) && is_namespace(namespace);
+    is_id.then(|| format!("write `{name} -n {namespace}`"))
+}
+
 fn patterns(names: &[String]) -> Result<Vec<Pattern>, Failure> {
     let pattern = |name: &String| {
         Pattern::new(name).map_err(|error| {
-            let failure = Failure::usage(format!("`{}` {error}", line(name)));
-            match name.split_once('/') {
-                Some((namespace, name)) if is_name(name) && is_namespace(namespace) => {
-                    failure.hint(format!("write `{name} -n {namespace}`"))
-                }
-                _ => failure,
+            let hint = with_namespace(name);
+            Failure {
+                hint,
+                ..Failure::usage(format!("`{}` {error}", line(name)))
             }
         })
     };

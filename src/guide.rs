@@ -269,8 +269,9 @@ impl Context<'_> {
         format!(
             "Then run the job once. Its report lists each ExternalSecret that cannot be verified, and which right is missing:\n\n\
              ```sh\n\
-             kubectl create job eso-sync-check --from cronjob/eso-sync --namespace {namespace}\n\
-             kubectl logs --follow job/eso-sync-check --namespace {namespace}\n\
+             CHECK=eso-sync-check-$(date +%s)\n\
+             kubectl create job $CHECK --from cronjob/eso-sync --namespace {namespace}\n\
+             kubectl logs --follow job/$CHECK --namespace {namespace}\n\
              ```"
         )
     }

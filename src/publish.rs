@@ -49,7 +49,10 @@ use self::{
     sops::Decryption,
     source::{History, Opened, Opener},
 };
-pub use self::{apply::Done, fault::Fault, follow::Followed, program::Programs};
+pub use self::{
+    apply::Done, fault::Fault, follow::Followed, program::Programs,
+    sops::reasons as reasons_of_sops,
+};
 use crate::{
     exit::Exit,
     foreign,

@@ -233,9 +233,8 @@ impl Rule {
 /// The rights of one `ServiceAccount`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rbac {
+    /// The Roles and their bindings are named after its ServiceAccount.
     pub job: JobIdentity,
-    /// The name of the Roles and their bindings.
-    pub name: &'static str,
     /// The rules of the `ClusterRole`.
     pub cluster: Vec<Rule>,
     /// The rules of the Roles, by namespace.
@@ -435,7 +434,6 @@ impl Rbac {
     fn none(job: &JobIdentity) -> Self {
         Self {
             job: job.clone(),
-            name: NAME,
             cluster: Vec::new(),
             namespaces: BTreeMap::new(),
         }
@@ -591,7 +589,11 @@ impl Rbac {
         } else {
             ("ClusterRole", "ClusterRoleBinding")
         };
-        let (labels, name) = (json!({"app.kubernetes.io/name": NAME}), self.name);
+        // Several jobs can be in one namespace, and each has its own account.
+        let (labels, name) = (
+            json!({"app.kubernetes.io/name": NAME}),
+            &self.job.service_account,
+        );
         let metadata = match namespace {
             Some(namespace) => json!({"labels": labels, "name": name, "namespace": namespace}),
             None => json!({"labels": labels, "name": name}),

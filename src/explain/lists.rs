@@ -10,7 +10,9 @@ use serde_json::Value;
 use strum::{EnumMessage, IntoEnumIterator as _, VariantArray as _};
 
 use super::Entry;
-use crate::{cli::Cli, policy::Capability, reason::Reason, report::metrics::Metric};
+use crate::{
+    cli::Cli, policy::Capability, publish::reasons_of_sops, reason::Reason, report::metrics::Metric,
+};
 
 /// The alerts, whose texts are also what people get.
 const ALERTS: &str = include_str!("../../manifests/components/monitoring/rules.yaml");
@@ -172,7 +174,8 @@ fn failures() -> Vec<Entry> {
 fn refusals() -> impl Iterator<Item = Entry> {
     let files = repository::Reason::iter().map(|reason| (reason.word(), documented(&reason)));
     let git = git::Reason::iter().map(|reason| (reason.into_str(), documented(&reason)));
-    let sops = sops::Reason::iter().map(|reason| (reason.word(), capitalised(reason.sentence())));
+    let sops = reasons_of_sops().into_iter();
+    let sops = sops.map(|(word, meaning)| (word, capitalised(meaning)));
     let others = PUBLISH.iter();
     let others = others.map(|(word, meaning)| (*word, (*meaning).to_owned()));
     let all = files.chain(git).chain(sops).chain(others);

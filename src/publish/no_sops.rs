@@ -14,6 +14,12 @@ const ENCRYPTED: &[u8] = b"ENC[AES256_GCM";
 
 const MISSING: &str = "this program was built without the feature `sops`";
 
+/// Without decryption, no file is refused for a reason of SOPS.
+#[cfg(not(feature = "sops"))]
+pub const fn reasons() -> Vec<(&'static str, &'static str)> {
+    Vec::new()
+}
+
 /// Decrypts nothing, and refuses encrypted files.
 pub(super) struct Decryption;
 

@@ -12,6 +12,7 @@ use providers::Ambient;
 use repository::{Decrypted, Tree, Undecrypted};
 use secret::Value;
 use sops::Identities;
+use strum::IntoEnumIterator as _;
 
 use self::{
     decrypt::Opening,
@@ -20,6 +21,13 @@ use self::{
 };
 use super::{fault::Fault, keys::Keys};
 use crate::policy::publish::Sops;
+
+/// The words for which a file or a private key is refused, with their meanings: sentences without a full stop.
+pub fn reasons() -> Vec<(&'static str, &'static str)> {
+    let all = sops::Reason::iter();
+    all.map(|reason| (reason.word(), reason.sentence()))
+        .collect()
+}
 
 /// The decryption of the files of an item.
 pub(super) struct Decryption<'a> {

@@ -15,20 +15,16 @@ use crate::policy::{
 const FLUX: &str = "source.toolkit.fluxcd.io";
 const ARGO_CD: &str = "argoproj.io";
 
-/// The name of the Roles of a publisher.
-const NAME: &str = "eso-sync-publish";
-
 /// The ServiceAccount of a publisher.
 pub const SERVICE_ACCOUNT: &str = "eso-sync-publish";
 
 /// The rights that publishing needs, and those of a run if one follows. Suspended items count, so that they can be resumed.
 pub fn publishing(policy: &Policy, publish: &Publish, job: &JobIdentity) -> Rbac {
-    let run = if publish.syncs() {
+    let mut rbac = if publish.syncs() {
         super::rules(Some(&policy.after_publishing()), job)
     } else {
         Rbac::none(job)
     };
-    let mut rbac = Rbac { name: NAME, ..run };
     for from in publish
         .key
         .iter()
@@ -180,7 +176,6 @@ mod tests {
             let policy: Policy = serde_json::from_str(&text).unwrap();
             let publish = policy.publish.clone().unwrap();
             let needed = publishing(&policy, &publish, &job());
-            assert_eq!(needed.name, NAME);
             shown(&needed)
         };
         assert_eq!(of(false), "");
@@ -251,7 +246,11 @@ mod tests {
         team: serviceaccounts: get
         team: serviceaccounts/token: create
         ");
-        let yaml = publishing(&policy, &publish, &job()).to_yaml();
+        let publisher = JobIdentity {
+            service_account: SERVICE_ACCOUNT.to_owned(),
+            ..job()
+        };
+        let yaml = publishing(&policy, &publish, &publisher).to_yaml();
         let roles = yaml.matches("roleRef:").count();
         assert_eq!(
             yaml.matches(
@@ -259,7 +258,7 @@ mod tests {
 "
             )
             .count(),
-            3 * roles,
+            4 * roles,
             "{yaml}"
         );
     }

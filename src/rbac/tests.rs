@@ -296,7 +296,7 @@ fn manifests_are_complete_roles_and_bindings() {
     };
     let yaml = rules(Some(&policy), &job).to_yaml();
     let (cluster, namespaced) = yaml
-        .split_once("---\napiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata:\n  labels:\n    app.kubernetes.io/name: eso-sync\n  name: eso-sync\n  namespace: payments\n")
+        .split_once("---\napiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata:\n  labels:\n    app.kubernetes.io/name: eso-sync\n  name: syncer\n  namespace: payments\n")
         .unwrap();
     assert!(
         cluster.contains("kind: ClusterRole\n") && cluster.contains("kind: ClusterRoleBinding\n")
@@ -321,12 +321,12 @@ fn manifests_are_complete_roles_and_bindings() {
     metadata:
       labels:
         app.kubernetes.io/name: eso-sync
-      name: eso-sync
+      name: syncer
       namespace: payments
     roleRef:
       apiGroup: rbac.authorization.k8s.io
       kind: Role
-      name: eso-sync
+      name: syncer
     subjects:
     - kind: ServiceAccount
       name: syncer

@@ -165,7 +165,7 @@ async fn pipe_without_a_reader_is_refused() {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("cat");
-    let opened = std::fs::OpenOptions::new().write(true).open(&pipe);
+    let opened = fs::OpenOptions::new().write(true).open(&pipe);
     let outcome = workspace.run(&status).await;
     outcome.exits(0);
     drop(opened);
