@@ -101,14 +101,17 @@ fn flags(args: &SyncArgs) -> Flags {
     if let Some(remedy) = args.on_still_stale {
         flags.insert("sync.onStillStale".to_owned(), json!(remedy));
     }
-    if args.restart || args.on_still_stale.is_some() {
-        // The chain begins at the provider, and so does the comparison after a sync. If the provider cannot be read, the rest is
-        // still reported.
-        flags.extend(reading(&args.providers));
-        flags.insert("drift.onUnverifiable".to_owned(), json!("report"));
+    // The chain begins at the provider, and so does the comparison after a sync.
+    let reads = if args.restart || args.on_still_stale.is_some() {
+        reading(&args.providers)
     } else {
-        flags.extend(reading_if_asked(&args.providers));
+        reading_if_asked(&args.providers)
+    };
+    if !reads.is_empty() {
+        // What cannot be compared is synced, too: the user selected it.
+        flags.insert("drift.onUnverifiable".to_owned(), json!("report"));
     }
+    flags.extend(reads);
     if let Some(limit) = args.max_restarts {
         flags.insert("safety.maxRestarts".to_owned(), json!(limit));
     }
@@ -131,4 +134,39 @@ fn rules() -> Value {
         "require": Require::Proven.into_str(),
         "cooldown": "0s",
     }])
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    /// The user selected what to sync, so a store that cannot be read must not hold it back.
+    #[test]
+    fn comparison_never_prevents_a_sync() {
+        for (more, compares) in [
+            (&[][..], false),
+            (&["--restart"], true),
+            (&["--on-still-stale", "report"], true),
+            (&["--credentials", "store"], true),
+            (&["--endpoint", "https://vault.example:8200"], true),
+            (&["--namespaced-stores"], true),
+        ] {
+            let cli = Cli::parse_from([&["eso-sync", "sync", "db"], more].concat());
+            let Command::Sync(args) = cli.command else {
+                panic!("another command")
+            };
+            let flags = flags(&args);
+            assert_eq!(flags["drift.enabled"], compares, "{more:?}");
+            let unverifiable = flags.get("drift.onUnverifiable");
+            assert_eq!(
+                unverifiable,
+                compares.then_some(&json!("report")),
+                "{more:?}"
+            );
+            assert_eq!(flags["sync.when"], "always", "{more:?}");
+        }
+    }
 }

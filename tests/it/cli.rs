@@ -392,7 +392,9 @@ async fn sync_compares_if_the_flags_of_providers_are_given() {
     let workspace = without_cluster();
     let verdict = async |more: &[&str]| {
         let outcome = workspace.run(&[&sync, more].concat()).await;
-        outcome.exits(0).document()["items"][0]["verdict"].clone()
+        let item = outcome.exits(0).document()["items"][0].clone();
+        assert_eq!(item["outcome"], "synced");
+        item["verdict"].clone()
     };
     assert_eq!(verdict(&[]).await, serde_json::Value::Null);
     let flags = [
