@@ -490,7 +490,7 @@ impl Session {
 }
 
 /// How to write `NAMESPACE/NAME`, the form of reports. None for other texts.
-fn with_namespace(text: &str) -> Option<String> {
+pub fn with_namespace(text: &str) -> Option<String> {
     let (namespace, name) = text.split_once('/')?;
     let is_id = is_name(name) && is_namespace(namespace);
     is_id.then(|| format!("write `{name} -n {namespace}`"))

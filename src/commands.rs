@@ -22,8 +22,9 @@ mod sync;
 mod validate;
 
 use std::{
+    fs,
     io::{self, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use crate::{
@@ -61,21 +62,27 @@ fn open_reports(session: &Session, command: &Command) -> Result<(), Failure> {
     reports.monitored_by(monitor);
     let summary = session.world.environment.get("GITHUB_STEP_SUMMARY");
     let summary = summary.filter(|path| !path.is_empty()).map(PathBuf::from);
-    let by_itself = summary.clone().map(|path| Target {
-        format: FileFormat::Markdown,
-        place: Place::File(path),
-    });
     // The summary of the step is written in any case, after what other commands have written there.
-    let asked = files.reports.iter();
-    let asked: Vec<Target> = asked
-        .filter(|target| by_itself.as_ref() != Some(target))
-        .cloned()
-        .collect();
+    let by_itself = |target: &&Target| {
+        let summary = summary.as_deref();
+        summary.is_some_and(|summary| is_summary(target, summary))
+    };
+    let asked = files.reports.iter().filter(|target| !by_itself(target));
+    let asked: Vec<Target> = asked.cloned().collect();
     reports.create(&asked, output)?;
     if let Some(path) = summary {
         reports.summarize_in(path);
     }
     Ok(())
+}
+
+/// True if the target is the Markdown summary, however its path is written.
+fn is_summary(target: &Target, summary: &Path) -> bool {
+    let Place::File(path) = &target.place else {
+        return false;
+    };
+    let whole = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    target.format == FileFormat::Markdown && whole(path) == whole(summary)
 }
 
 /// Executes the command.

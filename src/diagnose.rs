@@ -233,12 +233,7 @@ fn external_secret(facts: Facts<'_>, notes: &mut Notes) {
         }
         State::Failed => failed(facts, &since, notes),
     }
-    if let Action::Skip { reason, message } = &item.action
-        && !matches!(
-            reason,
-            Reason::InSync | Reason::Unverifiable | Reason::WouldFail | Reason::NotDue
-        )
-    {
+    if let Some((reason, message)) = never_synced(item) {
         let word = reason.as_str();
         let text = if message.is_empty() {
             word
@@ -250,10 +245,21 @@ fn external_secret(facts: Facts<'_>, notes: &mut Notes) {
             Health::Wrong,
             format!("would be skipped: {text}"),
         );
-        if let Some(next) = reason.next_step() {
-            notes.then(next);
-        }
+        let next = reason.next_step().map(str::to_owned);
+        notes.then(next.unwrap_or_else(|| format!("eso-sync explain {}", reason.as_str())));
     }
+}
+
+/// Why no sync of it would be asked for, whatever its data is.
+fn never_synced(item: &Item) -> Option<(Reason, &str)> {
+    let Action::Skip { reason, message } = &item.action else {
+        return None;
+    };
+    let by_data = matches!(
+        reason,
+        Reason::InSync | Reason::Unverifiable | Reason::WouldFail | Reason::NotDue
+    );
+    (!by_data).then_some((*reason, &**message))
 }
 
 fn failed(facts: Facts<'_>, since: &str, notes: &mut Notes) {
@@ -349,6 +355,10 @@ fn suggest_fix(facts: Facts<'_>, finding: &Finding, notes: &mut Notes) {
         let id = &facts.item.id;
         if finding.verdict == Verdict::Tampered {
             notes.then("find out who edits the Secret: the next sync overwrites the change");
+        }
+        if never_synced(facts.item).is_some() {
+            // What helps instead is said with the reason.
+            return;
         }
         let used = facts.consumers.is_ok_and(|consumers| !consumers.is_empty());
         let restart = if used { " --restart" } else { "" };

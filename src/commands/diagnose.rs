@@ -7,7 +7,7 @@ use eso_model::Id;
 use serde_json::json;
 
 use crate::{
-    asked::{Entry, Named, reading},
+    asked::{Entry, Named, reading, with_namespace},
     cli::DiagnoseArgs,
     consumers::list::consumers,
     diagnose::{self, Facts},
@@ -21,14 +21,7 @@ use crate::{
 };
 
 pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Exit, Failure> {
-    let Some(name) = &args.name else {
-        return Err(Failure::usage("give the NAME of one ExternalSecret"));
-    };
-    if !is_name(name) {
-        return Err(Failure::usage(format!(
-            "`{name}` is not a valid name. Give the name of one ExternalSecret, without globs"
-        )));
-    }
+    let name = name(&args)?;
     let started = session.world.clock.now();
     let entry = |namespace: &str| only(name, namespace);
     let (flags, ceilings) = (reading(&args.providers), Ceilings::default());
@@ -78,6 +71,22 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
         |diagnosis, _| diagnosis.text(),
     )?;
     Ok(diagnosis.exit())
+}
+
+/// The name of the ExternalSecret.
+fn name(args: &DiagnoseArgs) -> Result<&String, Failure> {
+    let Some(name) = &args.name else {
+        return Err(Failure::usage("give the NAME of one ExternalSecret"));
+    };
+    if is_name(name) {
+        return Ok(name);
+    }
+    let message =
+        format!("`{name}` is not a valid name. Give the name of one ExternalSecret, without globs");
+    Err(Failure {
+        hint: with_namespace(name),
+        ..Failure::usage(message)
+    })
 }
 
 /// The error for a name that is not found, with what may be meant.

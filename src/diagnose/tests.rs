@@ -245,3 +245,28 @@ fn what_cannot_be_compared_has_a_next_step() {
         );
     }
 }
+
+/// A step that is skipped, too, teaches a wrong fix.
+#[test]
+fn sync_is_not_suggested_if_it_would_be_skipped() {
+    let stale = finding(Verdict::Stale, "the provider changed");
+    for (reason, step) in [
+        (
+            Reason::RefreshCreatedOnce,
+            "eso-sync explain refresh-created-once",
+        ),
+        (Reason::ForeignClass, "eso-sync explain foreign-class"),
+        (
+            Reason::ChildOfClusterExternalSecret,
+            "select all ExternalSecrets of the ClusterExternalSecret, so that they are synced through it",
+        ),
+    ] {
+        let mut item = item(State::Ready, stale.clone());
+        item.action = Action::Skip {
+            reason,
+            message: String::new(),
+        };
+        let diagnosis = diagnosed(&item, &stores(true), &[], &[]);
+        assert_eq!(diagnosis.next, [step]);
+    }
+}

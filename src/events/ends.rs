@@ -100,7 +100,8 @@ pub(super) fn ended(groups: &[Group], concerned: Concerned, facts: Facts<'_>) ->
     .collect()
 }
 
-/// The end of a key: the one of its ExternalSecrets that needs the most. While discovery is incomplete, nothing is done.
+/// The end of a key: the one of its ExternalSecrets that needs the most. While discovery is incomplete, no end lets the message of a
+/// change go, because another ExternalSecret may use the key.
 fn of_group(says: Says, ends: impl Iterator<Item = End>, incomplete: bool) -> End {
     let none = match says {
         Says::Gone => End::Gone,
@@ -108,7 +109,8 @@ fn of_group(says: Says, ends: impl Iterator<Item = End>, incomplete: bool) -> En
         Says::Changed | Says::Irrelevant(_) | Says::Unreadable(_) => End::Unused,
     };
     let end = ends.max_by_key(|end| (need(*end), *end)).unwrap_or(none);
-    if incomplete && says == Says::Changed && need(end) == NONE {
+    let [_, last] = need(end);
+    if incomplete && says == Says::Changed && last == Disposal::Acknowledge {
         return End::ScopeIncomplete;
     }
     end
@@ -116,9 +118,6 @@ fn of_group(says: Says, ends: impl Iterator<Item = End>, incomplete: bool) -> En
 
 /// What becomes of the message at its first and at its last delivery.
 type Need = [Disposal; 2];
-
-/// The message can be acknowledged whatever happens.
-const NONE: Need = [Disposal::Acknowledge; 2];
 
 /// How much an end stands in the way of the acknowledgement.
 fn need(end: End) -> Need {
@@ -197,14 +196,17 @@ fn of_skip(reason: Reason) -> End {
         End::Unverifiable
     } else if reason == Reason::NamespaceLimit {
         End::LimitExceeded
-    } else if reason.needs_attention() {
+    } else if is_its_own(reason) {
         End::LeftToRun
+    } else if reason.needs_attention() {
+        // A store that is not ready, or a stamp that could not be written, may be well at the next delivery.
+        End::Failed
     } else {
         End::Skipped
     }
 }
 
-/// True if only a change of the ExternalSecret or of its Secret helps.
+/// True if only a change of the ExternalSecret, of its Secret or of the value helps.
 const fn is_its_own(reason: Reason) -> bool {
     matches!(
         reason,
@@ -214,6 +216,11 @@ const fn is_its_own(reason: Reason) -> bool {
             | Reason::NotFound
             | Reason::NamespaceNotAllowed
             | Reason::Immutable
+            | Reason::NoSource
+            | Reason::Retained
+            | Reason::SecretMissing
+            | Reason::StoreMissing
+            | Reason::WouldFail
     )
 }
 
@@ -235,7 +242,13 @@ mod tests {
     #[test]
     fn incomplete_discovery_acknowledges_no_change() {
         let of = |says, ends: &[End]| of_group(says, ends.iter().copied(), true);
-        for ends in [&[][..], &[End::InSync], &[End::Synced, End::Skipped]] {
+        for ends in [
+            &[][..],
+            &[End::InSync],
+            &[End::Synced, End::Skipped],
+            // It would be acknowledged at its last delivery.
+            &[End::InSync, End::LeftToRun],
+        ] {
             assert_eq!(of(Says::Changed, ends), End::ScopeIncomplete);
         }
         assert_eq!(of(Says::Changed, &[End::Failed]), End::Failed);
@@ -247,7 +260,16 @@ mod tests {
         assert_eq!(of_skip(Reason::InSync), End::InSync);
         assert_eq!(of_skip(Reason::Excluded), End::Skipped);
         assert_eq!(of_skip(Reason::RefreshCreatedOnce), End::Skipped);
-        assert_eq!(of_skip(Reason::StoreNotReady), End::LeftToRun);
+        for temporary in [
+            Reason::StoreNotReady,
+            Reason::ParentUnavailable,
+            Reason::StampNotWritten,
+            Reason::NotPlanned,
+        ] {
+            assert_eq!(of_skip(temporary), End::Failed);
+        }
+        assert_eq!(of_skip(Reason::StoreMissing), End::LeftToRun);
+        assert_eq!(of_skip(Reason::NoSource), End::LeftToRun);
         assert_eq!(of_skip(Reason::WouldFail), End::LeftToRun);
         assert_eq!(of_skip(Reason::Unverifiable), End::Unverifiable);
         assert_eq!(of_skip(Reason::NamespaceLimit), End::LimitExceeded);

@@ -41,9 +41,10 @@ impl Job<'_> {
             self.settle(groups.iter()).await?;
         }
         let started = world.clock.now();
+        let settled_at = |group: &Group| settled_at(group, self.events.settle, started);
         let mut ended = self.round(groups).await?;
         let is_young = |(group, ended): (&Group, &Ended)| {
-            let settled = settled_at(group, self.events.settle);
+            let settled = settled_at(group);
             let good = matches!(ended.end, End::InSync | End::Synced);
             good && settled.is_some_and(|at| started < at)
         };
@@ -70,8 +71,11 @@ impl Job<'_> {
     async fn settle<'g>(&self, groups: impl Iterator<Item = &'g Group>) -> Result<(), Failure> {
         let session = self.pipeline.context.session;
         let settle = self.events.settle;
-        let at = groups.filter_map(|group| settled_at(group, settle)).max();
-        let left = at.map(|at| at.duration_since(session.world.clock.now()));
+        let now = session.world.clock.now();
+        let at = groups
+            .filter_map(|group| settled_at(group, settle, now))
+            .max();
+        let left = at.map(|at| at.duration_since(now));
         let left = left.and_then(|left| Duration::try_from(left).ok());
         // The time of an event may be anything.
         let wait = left.unwrap_or_default().min(settle);
@@ -111,9 +115,10 @@ impl Job<'_> {
     }
 }
 
-/// The time from which a read returns the event's value or a newer one.
-fn settled_at(group: &Group, settle: Duration) -> Option<Timestamp> {
-    group.at?.checked_add(settle).ok()
+/// The time from which a read returns the event's value or a newer one. An event that names no time may be as young as its receipt.
+fn settled_at(group: &Group, settle: Duration, received: Timestamp) -> Option<Timestamp> {
+    let at = group.at.unwrap_or(received);
+    at.checked_add(settle).ok()
 }
 
 fn not_yet_visible(ended: &mut [Ended], young: &[bool]) {

@@ -363,13 +363,15 @@ async fn explain_knows_every_word_that_the_sandbox_shows() {
 /// Reports name an ExternalSecret with its namespace, so people copy it so.
 #[tokio::test]
 async fn name_with_a_namespace_is_an_error_that_says_how_to_write_it() {
-    let sync = ["sync", "payments/stripe", "--sandbox"];
-    let outcome = without_cluster().run(&sync).await;
-    let stderr = &outcome.exits(2).stderr;
-    assert!(
-        stderr.contains("hint: write `stripe -n payments`"),
-        "{stderr}"
-    );
+    for command in ["sync", "drift", "run", "diagnose"] {
+        let arguments = [command, "payments/stripe", "--sandbox"];
+        let outcome = without_cluster().run(&arguments).await;
+        let stderr = &outcome.exits(2).stderr;
+        assert!(
+            stderr.contains("hint: write `stripe -n payments`"),
+            "{command}: {stderr}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -137,12 +137,21 @@ async fn summary_is_not_written_twice() {
     let summary = workspace.file("summary.md", "before\n");
     let summary = summary.to_str().expect("UTF-8");
     workspace.set("GITHUB_STEP_SUMMARY", summary);
-    let report = format!("markdown={summary}");
-    let plan = ["status", "--sandbox", "--report", &report];
-    workspace.run(&plan).await.exits(0);
-    let text = text(summary);
-    assert!(text.starts_with("before\n## eso-sync: Status"), "{text}");
-    assert_eq!(text.matches("## eso-sync: Status").count(), 1, "{text}");
+    let link = workspace.path().join("link.md");
+    std::os::unix::fs::symlink(summary, &link).expect("a link");
+    let written = [summary, "summary.md", link.to_str().expect("UTF-8")];
+    for (runs, path) in (1..).zip(written) {
+        let report = format!("markdown={path}");
+        let status = ["status", "--sandbox", "--report", &report];
+        workspace.run(&status).await.exits(0);
+        let text = text(summary);
+        assert!(text.starts_with("before\n## eso-sync: Status"), "{text}");
+        assert_eq!(
+            text.matches("## eso-sync: Status").count(),
+            runs,
+            "{path}: {text}"
+        );
+    }
 }
 
 /// Nobody may ever read it, and the run would wait before its deadline begins.

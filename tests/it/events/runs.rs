@@ -183,6 +183,28 @@ async fn nothing_is_received_while_another_run_holds_the_lock() {
     world.end().await;
 }
 
+/// The lock is looked at again while there is nothing to receive, and a run that has just taken it does not end the listening.
+#[tokio::test]
+async fn listening_waits_for_a_run_that_begins_meanwhile() {
+    let (world, queue) = rotated().await;
+    let listening = start(&world, POLICY, &["--listen", "2m"]);
+    queue.is_asked("ReceiveMessage").await;
+    world.rest().await;
+    let text = "select: [{namespaces: [NS]}]\ndrift: {enabled: false}\n";
+    let other = world.start(text);
+    annotated(&world, "api").await;
+    queue.send(&changed("db"));
+    world.resume().await;
+    other.end().await.exits(0);
+    queue.is_empty().await;
+    listening.signal("TERM").await;
+    let outcome = listening.end().await;
+    outcome.exits(7);
+    let keys = summary(&outcome, "/keys");
+    assert_eq!(keys, json!({"in-sync": 1}), "{outcome:?}");
+    world.end().await;
+}
+
 #[tokio::test]
 async fn external_secret_created_while_listening_is_synced() {
     let mut world = World::sandbox().await;
