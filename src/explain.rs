@@ -10,7 +10,7 @@ use serde_json::Value;
 use strum::VariantArray as _;
 
 use crate::{
-    advise, events::Refused, exit::Exit, history, impact, reason::Reason, report, settings,
+    advise, events::Refused, exit::Exit, history, impact, reason::Reason, report, settings, similar,
 };
 
 /// One meaning of a word.
@@ -200,7 +200,7 @@ pub fn explain(word: &str) -> Result<String, Vec<String>> {
     };
     let found: Vec<&Entry> = entries.iter().filter(is_meant).collect();
     if found.is_empty() {
-        return Err(similar(&wanted, &entries));
+        return Err(similar_words(&wanted, &entries));
     }
     let mut text = String::new();
     for Entry {
@@ -240,23 +240,19 @@ fn plain(word: &str) -> String {
     plain
 }
 
-/// At most three words that differ in few letters.
-fn similar(wanted: &str, entries: &[Entry]) -> Vec<String> {
-    let distance = |entry: &Entry| {
+/// The most similar words.
+fn similar_words(wanted: &str, entries: &[Entry]) -> Vec<String> {
+    let far = |entry: &Entry| {
         let known = plain(&entry.word);
         let last = known.rsplit('.').next().unwrap_or_default();
-        strsim::damerau_levenshtein(wanted, &known).min(strsim::damerau_levenshtein(wanted, last))
+        let both = [&*known, last].into_iter();
+        both.filter_map(|name| similar::distance(wanted, name))
+            .min()
     };
-    let near = entries.iter().map(|entry| (distance(entry), &entry.word));
-    let mut near: Vec<_> = near
-        .filter(|(far, _)| *far <= (wanted.len() / 3).max(1))
-        .collect();
-    near.sort_unstable();
-    near.dedup_by_key(|(_, word)| *word);
-    near.into_iter()
-        .take(3)
-        .map(|(_, word)| word.clone())
-        .collect()
+    let near = entries
+        .iter()
+        .filter_map(|entry| Some((far(entry)?, &entry.word)));
+    similar::first(near).into_iter().cloned().collect()
 }
 
 #[cfg(test)]

@@ -5,14 +5,21 @@ use std::collections::BTreeSet;
 /// The most names of a suggestion.
 pub const SHOWN: usize = 3;
 
-/// The names that differ from the wanted one in at most a third of its characters, the nearest first.
+/// In how many characters the name differs from the wanted one. None if it is more than a third of them.
+pub fn distance(wanted: &str, name: &str) -> Option<usize> {
+    let far = strsim::damerau_levenshtein(wanted, name);
+    (far <= (wanted.len() / 3).max(1)).then_some(far)
+}
+
+/// The nearest of these, each once. They have their distances.
+pub fn first<T: Ord>(near: impl Iterator<Item = (usize, T)>) -> Vec<T> {
+    let near: BTreeSet<(usize, T)> = near.collect();
+    near.into_iter().take(SHOWN).map(|(_, one)| one).collect()
+}
+
+/// The names that are similar to the wanted one, the nearest first.
 pub fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let most = (wanted.len() / 3).max(1);
-    let near: BTreeSet<(usize, &str)> = names
-        .map(|name| (strsim::damerau_levenshtein(wanted, name), name))
-        .filter(|(far, _)| *far <= most)
-        .collect();
-    near.into_iter().map(|(_, name)| name).take(SHOWN).collect()
+    first(names.filter_map(|name| Some((distance(wanted, name)?, name))))
 }
 
 /// The names as a question. None without names.

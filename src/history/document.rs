@@ -14,6 +14,7 @@ use crate::{
         past::{PastItem, PastRun, Word},
         sheet::Level,
     },
+    similar,
 };
 
 /// What the summaries of the last runs show.
@@ -243,17 +244,12 @@ fn meant(about: &About, runs: &[(Word, PastRun)]) -> Option<String> {
     let known = items(runs, None);
     let far = |item: &HistoryItem| {
         let in_namespace = item.namespace == about.namespace;
-        match strsim::damerau_levenshtein(&about.name, &item.name) {
-            0 => Some(0),
-            far if in_namespace && far <= (about.name.len() / 3).max(1) => Some(far),
-            _ => None,
-        }
+        similar::distance(&about.name, &item.name).filter(|far| *far == 0 || in_namespace)
     };
-    let near: BTreeSet<(usize, String)> = known
+    let near = known
         .iter()
-        .filter_map(|item| Some((far(item)?, format!("{}/{}", item.namespace, item.name))))
-        .collect();
-    let shown: Vec<String> = near.into_iter().take(3).map(|(_, name)| name).collect();
+        .filter_map(|item| Some((far(item)?, format!("{}/{}", item.namespace, item.name))));
+    let shown = similar::first(near);
     (!shown.is_empty()).then(|| format!("The runs know {}.", shown.join(", ")))
 }
 
