@@ -16,11 +16,12 @@ use crate::{
     inventory::Inventory,
     monitor::Receivers,
     pattern::Pattern,
-    policy::{Capability, Ceilings, Policy, When, ceilings::MaxRate},
+    policy::{Capability, Ceilings, Match, Policy, Require, RestartWhen, When, ceilings::MaxRate},
     select::{Part, Selected},
     session::{Connected, Session},
     settings::{self, Loaded, Sections, SourceFile, Sources},
     suggest,
+    workload::Kind,
 };
 
 /// The arguments of a read-only command.
@@ -240,6 +241,24 @@ pub type Entry = serde_json::Map<String, Value>;
 
 /// The policy keys that flags set, with their values.
 pub type Flags = BTreeMap<String, Value>;
+
+/// The restart rules of a command without a policy: all workloads that use a Secret. There is no cooldown, because no later run restarts
+/// them.
+pub fn restart_by_reference(when: RestartWhen) -> Value {
+    let kinds = [
+        Kind::Deployment,
+        Kind::StatefulSet,
+        Kind::DaemonSet,
+        Kind::Rollout,
+    ];
+    json!([{
+        "match": Match::References.into_str(),
+        "kinds": kinds.map(|kind| kind.into_str()),
+        "when": when.into_str(),
+        "require": Require::Proven.into_str(),
+        "cooldown": "0s",
+    }])
+}
 
 impl Session {
     /// The policy of `run`: from files, or for an embedded cluster a policy that selects everything.

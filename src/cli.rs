@@ -560,6 +560,8 @@ pub struct DiagnoseArgs {
     #[command(flatten)]
     pub form: FormArgs,
     #[command(flatten)]
+    pub home: LockNamespaceArgs,
+    #[command(flatten)]
     pub providers: ProviderArgs,
 }
 
@@ -630,6 +632,9 @@ pub struct SyncArgs {
     pub restart_flags: RestartFlags,
     #[command(flatten)]
     pub providers: ProviderArgs,
+    /// Allow only these actions and values, and refuse a command that uses others [default: all]
+    #[arg(long, value_enum, value_delimiter = ',', help_heading = CEILINGS)]
+    pub allow: Option<Vec<Capability>>,
     /// Refuse to sync more than this number of ExternalSecrets
     #[arg(long, value_name = "N", help_heading = "Ceilings")]
     pub max_syncs: Option<u32>,

@@ -14,13 +14,17 @@ use serde::Serialize;
 use crate::{
     exit::Exit,
     finding::{Finding, ReadFact, ReadState, Verdict},
-    foreign::Foreign,
+    foreign::{self, Foreign},
     inventory::{Inventory, State, StoreView},
     key_names::Hidden,
     plan::{Action, Item},
     reason::Reason,
     report::{API_VERSION, Run},
+    restart::plan::Step,
 };
+
+/// The most pods that a link names.
+const MOST_PODS: usize = 5;
 
 /// The document that `diagnose -o json|yaml` prints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -66,6 +70,8 @@ pub enum Health {
     Wrong,
     /// The state could not be determined.
     Unknown,
+    /// The command was not given what it needs to find out.
+    NotChecked,
 }
 
 /// Everything that was read.
@@ -79,8 +85,57 @@ pub struct Facts<'a> {
     pub warnings: Result<&'a [String], &'a str>,
     /// The results of the provider reads.
     pub reads: &'a [ReadFact],
-    /// The workloads whose pods use the Secret, as `KIND/NAME`; or the error from listing them.
-    pub consumers: Result<&'a [String], &'a str>,
+    /// The workloads whose pods use the Secret; or the error from listing them.
+    pub consumers: Result<&'a [Consumer], &'a str>,
+}
+
+/// A workload whose pods use the Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consumer {
+    /// `KIND/NAME`
+    pub workload: String,
+    pub data: PodData,
+}
+
+/// Which data the pods of a workload run with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodData {
+    /// The data that the Secret has.
+    Current,
+    /// Data that the Secret had before, in these pods.
+    Old { pods: Vec<String> },
+    /// There is no stamp of what its pods started with.
+    Unstamped,
+    /// Why it is not known.
+    Unknown(String),
+    /// The stamps were not read, or its kind has none.
+    NotRead,
+}
+
+impl PodData {
+    /// What the decision about a restart knows.
+    pub fn of(step: &Step) -> Self {
+        let decision = &step.decision;
+        if decision.behind {
+            let pods = step.old_pods.clone();
+            return Self::Old { pods };
+        }
+        if !decision.assumed.is_empty() {
+            return Self::Unstamped;
+        }
+        let write = decision.write.as_ref();
+        if write.is_some_and(|write| !write.stamp.assumed.is_empty()) {
+            return Self::Unstamped;
+        }
+        if decision.reason.needs_attention() {
+            let (reason, message) = (decision.reason, &decision.message);
+            return Self::Unknown(match &**message {
+                "" => reason.into_str().to_owned(),
+                message => format!("{}: {message}", reason.into_str()),
+            });
+        }
+        Self::Current
+    }
 }
 
 struct Notes {
@@ -338,8 +393,59 @@ fn consumers(facts: Facts<'_>, notes: &mut Notes) {
     let about = "Consumers";
     match facts.consumers {
         Ok([]) => notes.well(about, "no workload uses the Secret"),
-        Ok(names) => notes.well(about, names.join(", ")),
+        Ok(all) => {
+            for consumer in all {
+                consumer_of(consumer, facts, notes);
+            }
+        }
         Err(why) => notes.add(about, Health::Unknown, format!("cannot be listed: {why}")),
+    }
+}
+
+fn consumer_of(consumer: &Consumer, facts: Facts<'_>, notes: &mut Notes) {
+    let (health, text) = match &consumer.data {
+        PodData::Current => (
+            Health::Well,
+            "its pods run with the Secret's data".to_owned(),
+        ),
+        PodData::Old { pods } => {
+            let names = foreign::first(
+                MOST_PODS,
+                pods.iter().map(|pod| Foreign::from(pod.as_str())),
+            );
+            let text = match &*names {
+                "" => "it runs with old data".to_owned(),
+                names => format!("these pods run with old data: {names}"),
+            };
+            (Health::Wrong, text)
+        }
+        PodData::Unstamped => (
+            Health::NotChecked,
+            "uses the Secret; nothing records the data that its pods started with".to_owned(),
+        ),
+        PodData::Unknown(why) => (
+            Health::Unknown,
+            format!("the data of its pods is not known: {why}"),
+        ),
+        PodData::NotRead => (
+            Health::NotChecked,
+            "uses the Secret; the data of its pods was not checked".to_owned(),
+        ),
+    };
+    let is_behind = health == Health::Wrong;
+    notes.add(consumer.workload.as_str(), health, text);
+    // A drift has the same step, if a sync helps at all.
+    let drifts = facts
+        .item
+        .finding
+        .as_ref()
+        .is_some_and(|it| it.verdict != Verdict::InSync);
+    if is_behind && !drifts {
+        let id = &facts.item.id;
+        notes.then(format!(
+            "eso-sync sync {} -n {} --restart",
+            id.name, id.namespace
+        ));
     }
 }
 
@@ -386,7 +492,7 @@ impl Diagnosis {
         self.links
             .iter()
             .map(|link| match link.health {
-                Health::Well => Exit::Done,
+                Health::Well | Health::NotChecked => Exit::Done,
                 Health::Wrong => Exit::Differences,
                 Health::Unknown => Exit::Failed,
             })
@@ -401,6 +507,7 @@ impl Diagnosis {
                 Health::Well => "ok",
                 Health::Wrong => "WRONG",
                 Health::Unknown => "?",
+                Health::NotChecked => "-",
             };
             let (about, state) = (link.about.terminal(), link.text.terminal());
             let _ = writeln!(text, "{mark:>5}  {about}: {state}");

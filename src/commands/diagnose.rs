@@ -7,14 +7,17 @@ use eso_model::Id;
 use serde_json::json;
 
 use crate::{
-    asked::{Entry, Named, reading, with_namespace},
+    asked::{Entry, Named, reading, restart_by_reference, with_namespace},
     cli::DiagnoseArgs,
     consumers::list::consumers,
-    diagnose::{self, Facts},
+    diagnose::{self, Consumer, Facts, PodData},
     exit::Exit,
     failure::Failure,
+    lock_namespace::LockNamespace,
     output::print_as,
-    policy::Ceilings,
+    plan::Plan,
+    policy::{Ceilings, RestartWhen},
+    restart::workloads::Options,
     run::{Context, read_and_plan},
     session::Session,
     suggest::suggesting,
@@ -24,7 +27,17 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
     let name = name(&args)?;
     let started = session.world.clock.now();
     let entry = |namespace: &str| only(name, namespace);
-    let (flags, ceilings) = (reading(&args.providers), Ceilings::default());
+    let (mut flags, ceilings) = (reading(&args.providers), Ceilings::default());
+    // Stamps can be compared only with the key in this namespace.
+    let lock_namespace = LockNamespace::of_reader(&args.home, session).of_stamps();
+    let options = lock_namespace.map(|lock_namespace| Options {
+        lock_namespace: Some(lock_namespace),
+        ..Options::default()
+    });
+    if options.is_some() {
+        let rule = restart_by_reference(RestartWhen::Changed);
+        flags.insert("restart".to_owned(), rule);
+    }
     let connecting = session.ad_hoc(Access::ReadOnly, entry, flags, &ceilings);
     let (loaded, connected) = connecting.await?;
     let cluster = &connected.cluster;
@@ -32,7 +45,7 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
         session,
         connected: &connected,
         policy: &loaded.policy,
-        options: None,
+        options: options.as_ref(),
         holds: false,
         only: None,
     };
@@ -54,7 +67,7 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
         .unless_stopped(warnings(cluster, &item.id, &item.uid))
         .await?;
     let consumers = session
-        .unless_stopped(using(cluster, item.secret_id()))
+        .unless_stopped(using(cluster, item.secret_id(), &plan))
         .await?;
     let facts = Facts {
         item,
@@ -106,15 +119,22 @@ fn only(name: &str, namespace: &str) -> Entry {
     entry
 }
 
-/// The workloads whose pods use a Secret in any form.
-async fn using(cluster: &Cluster, secret: Id) -> Result<Vec<String>, String> {
+/// The workloads whose pods use a Secret in any form, and what the plan knows about their pods.
+async fn using(cluster: &Cluster, secret: Id, plan: &Plan) -> Result<Vec<Consumer>, String> {
     let found = consumers(cluster, &BTreeSet::from([secret])).await;
     if let Some(gap) = found.gaps.first() {
         return Err(gap.why.clone());
     }
-    let ids = found.of.keys();
-    let names = ids.map(|id| format!("{}/{}", id.kind.into_str(), id.name));
-    Ok(names.collect())
+    let consumers = found.of.keys().map(|id| {
+        let mut steps = plan.restarts.steps.iter();
+        Consumer {
+            workload: format!("{}/{}", id.kind.into_str(), id.name),
+            data: steps
+                .find(|step| step.id == *id)
+                .map_or(PodData::NotRead, PodData::of),
+        }
+    });
+    Ok(consumers.collect())
 }
 
 /// The operator's warnings about this ExternalSecret, oldest first.

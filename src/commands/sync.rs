@@ -1,19 +1,21 @@
 //! `sync`: syncs the ExternalSecrets that the arguments select.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::run::{access, options, run_or_preview};
 use crate::{
-    asked::{Entry, Flags, Named, act_flags, reading, reading_if_asked, selection, store},
+    asked::{
+        Entry, Flags, Named, act_flags, reading, reading_if_asked, restart_by_reference, selection,
+        store,
+    },
     cli::SyncArgs,
     exit::Exit,
     failure::Failure,
     lock_namespace::LockNamespace,
-    policy::{Ceilings, Match, Require, RestartWhen, When},
+    policy::{Ceilings, RestartWhen, When},
     record::Scope,
     run::{Context, Pipeline},
     session::Session,
-    workload::Kind,
 };
 
 pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Failure> {
@@ -22,13 +24,14 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Fail
     args.table.check_run(args.act.dry_run)?;
     let started = session.world.clock.now();
     let selects = |namespace: &str| entry(&args, namespace);
+    let ceilings = Ceilings {
+        allow: args.allow.clone(),
+        max_syncs: args.max_syncs,
+        max_restarts: args.max_restarts,
+        ..Ceilings::default()
+    };
     let (loaded, connected) = session
-        .ad_hoc(
-            access(&args.act),
-            selects,
-            flags(&args),
-            &Ceilings::default(),
-        )
+        .ad_hoc(access(&args.act), selects, flags(&args), &ceilings)
         .await?;
     let lock_namespace = LockNamespace::of_run(&args.act, session);
     let options = options(&lock_namespace, &args.restart_flags);
@@ -96,7 +99,9 @@ fn flags(args: &SyncArgs) -> Flags {
         flags.insert("safety.maxSyncs".to_owned(), json!(limit));
     }
     if args.restart {
-        flags.insert("restart".to_owned(), rules());
+        // All workloads that use a Secret, unless they are known to run with its data.
+        let rule = restart_by_reference(RestartWhen::Unproven);
+        flags.insert("restart".to_owned(), rule);
     }
     if let Some(remedy) = args.on_still_stale {
         flags.insert("sync.onStillStale".to_owned(), json!(remedy));
@@ -116,24 +121,6 @@ fn flags(args: &SyncArgs) -> Flags {
         flags.insert("safety.maxRestarts".to_owned(), json!(limit));
     }
     flags
-}
-
-/// The restart rules of `sync --restart`: all workloads that use a Secret, unless they are known to run with its data. There is
-/// no cooldown, because no later run restarts them.
-fn rules() -> Value {
-    let kinds = [
-        Kind::Deployment,
-        Kind::StatefulSet,
-        Kind::DaemonSet,
-        Kind::Rollout,
-    ];
-    json!([{
-        "match": Match::References.into_str(),
-        "kinds": kinds.map(|kind| kind.into_str()),
-        "when": RestartWhen::Unproven.into_str(),
-        "require": Require::Proven.into_str(),
-        "cooldown": "0s",
-    }])
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ impl Tabular for Diagnosis {
                 Health::Well => Level::Good,
                 Health::Wrong => Level::Differs,
                 Health::Unknown => Level::Unknown,
+                Health::NotChecked => Level::Skipped,
             },
             message: link.text.clone(),
             ..Row::default()

@@ -113,7 +113,18 @@ fn diagnosed(
     reads: &[ReadFact],
     warnings: &[String],
 ) -> Diagnosis {
-    let consumers = ["Deployment/shop".to_owned()];
+    diagnosed_with(PodData::Current, item, inventory, reads, warnings)
+}
+
+fn diagnosed_with(
+    data: PodData,
+    item: &Item,
+    inventory: &Inventory,
+    reads: &[ReadFact],
+    warnings: &[String],
+) -> Diagnosis {
+    let workload = "Deployment/shop".to_owned();
+    let consumers = [Consumer { workload, data }];
     let facts = Facts {
         item,
         inventory,
@@ -136,10 +147,59 @@ fn healthy_chain_has_no_problems() {
        ok  prod/db at ClusterSecretStore/aws: exists, and can be read
        ok  ExternalSecret: ready; last synced at 2026-03-01T11:00:00Z
        ok  Secret db: has the expected data
-       ok  Consumers: Deployment/shop
+       ok  Deployment/shop: its pods run with the Secret's data
 
     No problems found.
     ");
+}
+
+#[test]
+fn pods_with_old_data_are_wrong_and_have_a_step() {
+    let old = |pods: &[&str]| PodData::Old {
+        pods: pods.iter().map(|&pod| pod.to_owned()).collect(),
+    };
+    let restart = "1. eso-sync sync db -n shop --restart";
+    for (data, exit, line, step) in [
+        (
+            old(&["shop-1", "shop-2"]),
+            Exit::Differences,
+            "WRONG  Deployment/shop: these pods run with old data: shop-1, shop-2",
+            restart,
+        ),
+        (
+            old(&[]),
+            Exit::Differences,
+            "WRONG  Deployment/shop: it runs with old data",
+            restart,
+        ),
+        (
+            PodData::Unstamped,
+            Exit::Done,
+            "    -  Deployment/shop: uses the Secret; nothing records the data that its pods started with",
+            "No problems found.",
+        ),
+        (
+            PodData::NotRead,
+            Exit::Done,
+            "    -  Deployment/shop: uses the Secret; the data of its pods was not checked",
+            "No problems found.",
+        ),
+        (
+            PodData::Unknown("secret-unreadable: forbidden".to_owned()),
+            Exit::Failed,
+            "    ?  Deployment/shop: the data of its pods is not known: secret-unreadable: forbidden",
+            "No further information.",
+        ),
+    ] {
+        let item = item(State::Ready, finding(Verdict::InSync, ""));
+        let read = [read(ReadState::Found)];
+        let diagnosis = diagnosed_with(data, &item, &stores(true), &read, &[]);
+        let text = diagnosis.text();
+        assert_eq!(diagnosis.exit(), exit, "{text}");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[6], line);
+        assert_eq!(lines[8], step, "{text}");
+    }
 }
 
 #[test]
@@ -161,7 +221,7 @@ fn stale_secret_shows_keys_and_fix() {
        ok  prod/db at ClusterSecretStore/aws: exists, and can be read
        ok  ExternalSecret: ready; last synced at 2026-03-01T11:00:00Z
     WRONG  Secret db: stale: the provider changed (password differs)
-       ok  Consumers: Deployment/shop
+       ok  Deployment/shop: its pods run with the Secret's data
 
     1. eso-sync sync db -n shop --restart
     ");
@@ -191,7 +251,7 @@ fn denied_read_shows_permission_and_operator_error_without_values() {
         ?  prod/db at ClusterSecretStore/aws: cannot be read: denied (prod/db); missing permission: secretsmanager:GetSecretValue on prod/db
     WRONG  ExternalSecret: the operator cannot sync it; last synced at 2026-03-01T11:00:00Z; its error (denied): could not parse … AccessDeniedException
         ?  Secret db: unverifiable: denied (prod/db)
-       ok  Consumers: Deployment/shop
+       ok  Deployment/shop: its pods run with the Secret's data
 
     1. fix the credentials or the address in ClusterSecretStore/aws. `kubectl describe` shows the operator's error
     2. grant secretsmanager:GetSecretValue on prod/db to the identity that reads the provider

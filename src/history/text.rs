@@ -19,8 +19,8 @@ const RUNS: [Header; 9] = [
     Header::whole("EXIT"),
     Header::whole("TOOK").left_out(1),
     Header::whole("OBJECTS").left_out(3),
-    Header::whole("ATTENTION"),
-    Header::sentence("RESULT"),
+    Header::whole("ATTENTION").left_out(5),
+    Header::list("RESULT"),
 ];
 
 /// The columns of objects that need attention.
@@ -131,25 +131,26 @@ fn row(run: &HistoryRun) -> [String; 9] {
     ]
 }
 
-/// What the run did, in words.
+/// What the run did, in words: first what somebody may have to look at, then what changed, then what stayed.
 pub(super) fn result(run: &HistoryRun) -> String {
-    let counted = |counts: &BTreeMap<String, u32>, what: &str| {
-        let each = counts.iter().map(|(word, count)| format!("{count} {word}"));
-        let each: Vec<String> = each.collect();
-        if each.is_empty() {
-            return String::new();
+    let mut parts: Vec<(u8, String)> = Vec::new();
+    let mut count = |counts: &BTreeMap<String, u32>, one: Option<&str>| {
+        for (word, &count) in counts {
+            let what = match one {
+                Some(one) => number(usize::try_from(count).unwrap_or(usize::MAX), one),
+                None => count.to_string(),
+            };
+            parts.push((order(word), format!("{what} {word}")));
         }
-        format!("{what}{}", each.join(", "))
     };
-    let parts = [
-        counted(&run.outcomes, ""),
-        counted(&run.verdicts, ""),
-        counted(&run.workloads, "workloads: "),
-        counted(&run.published, "published: "),
-    ];
-    let mut parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    count(&run.outcomes, None);
+    count(&run.verdicts, None);
+    count(&run.workloads, Some("workload"));
+    count(&run.published, Some("secret"));
+    parts.sort_by_key(|(order, _)| *order);
+    let mut parts: Vec<String> = parts.into_iter().map(|(_, part)| part).collect();
     if !run.complete && run.objects > 0 {
-        parts.push("ended early".to_owned());
+        parts.insert(0, "ended early".to_owned());
     }
     if run.cut > 0 {
         parts.push(format!("{} not listed", run.cut));
@@ -157,7 +158,16 @@ pub(super) fn result(run: &HistoryRun) -> String {
     if parts.is_empty() {
         return "ended before it began".to_owned();
     }
-    parts.join("; ")
+    parts.join(", ")
+}
+
+/// The place of a word in a result. A word that is not known here may be bad news, so it comes first.
+fn order(word: &str) -> u8 {
+    match word {
+        "synced" | "restarted" | "adopted" | "renewed" | "published" | "removed" => 1,
+        "skipped" | "in-sync" | "left" | "sync" | "skip" => 2,
+        _ => 0,
+    }
 }
 
 fn due_row(item: &HistoryItem) -> [String; 6] {

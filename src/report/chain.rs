@@ -184,6 +184,9 @@ impl Document {
             let synced = match (item.outcome, item.current_sync) {
                 (Some(Outcome::Synced), Some(at)) => Ok(format!("the operator synced it at {at}")),
                 (Some(Outcome::Synced), None) => Ok("the operator synced it".to_owned()),
+                (Some(Outcome::Skipped), _) if verdict == Some(Verdict::InSync) => {
+                    Ok("no sync was needed: its Secret has the provider's data".to_owned())
+                }
                 _ => Err(reason(
                     item.reason.map(crate::reason::Reason::as_str),
                     item.message.exact(),
@@ -390,28 +393,24 @@ fn table(chain: &[Link], view: &View) -> String {
     let shown = if view.wide { all.len() } else { SHOWN };
     let more = all.len().saturating_sub(shown);
     let shown = open.into_iter().chain(all.into_iter().take(shown));
-    let mut rows: Vec<[String; 3]> = shown.map(row).collect();
+    let mut rows: Vec<[String; 2]> = shown.map(row).collect();
     if rows.is_empty() {
         return String::new();
     }
     rows.sort();
-    let headers = [
-        Header::name("EXTERNALSECRET"),
-        Header::name("PROVEN"),
-        Header::sentence("NOT PROVEN"),
-    ];
+    let headers = [Header::name("EXTERNALSECRET"), Header::list("PROVEN")];
     let table = fitted(&headers, rows.into_iter(), view.of_tables());
     let unread = unread(chain);
     let like = if unread.is_empty() {
         "all proven"
     } else {
-        "like those without a reason"
+        "where nothing that was read is unproven"
     };
     let rest = match more {
         0 => String::new(),
         more => format!("and {more} more, {like} (`-o wide` shows them)\n"),
     };
-    format!("\n{table}{rest}{unread}")
+    format!("\n{table}{rest}{unread}{}", not_proven(chain))
 }
 
 /// A line for each kind of link that was not read, with the objects that it concerns.
@@ -428,6 +427,40 @@ fn unread(chain: &[Link]) -> String {
         format!("{why}: {of}\n")
     });
     lines.collect()
+}
+
+/// A line for each reason why links are not proven, with the ExternalSecrets that it concerns. It is below the table, because no part of a
+/// reason may be cut.
+fn not_proven(chain: &[Link]) -> String {
+    let mut concerned: BTreeMap<(LinkKind, String, String), Vec<&Foreign>> = BTreeMap::new();
+    let mut of = None;
+    let before = [None].into_iter().chain(chain.iter().map(Some));
+    for (link, before) in chain.iter().zip(before) {
+        if link.link == LinkKind::ExternalSecret {
+            of = Some(&link.of);
+        }
+        // The pods of a workload that was not restarted have the same reason.
+        let repeats = link.link == LinkKind::Pods && before.is_some_and(|before| !before.proven);
+        if link.proven || link.was_not_read() || repeats {
+            continue;
+        }
+        // The provider comes before its ExternalSecret.
+        let id = match link.link {
+            LinkKind::Provider => Some(&link.of),
+            LinkKind::ExternalSecret | LinkKind::Secret | LinkKind::Workload | LinkKind::Pods => of,
+        };
+        let one = (link.link, kind(link), link.message.terminal());
+        concerned.entry(one).or_default().extend(id);
+    }
+    let lines = concerned.into_iter().map(|((_, kind, why), of)| {
+        let of = foreign::first(FEW, of.into_iter());
+        format!("{kind} not proven ({of}): {why}\n")
+    });
+    let lines: String = lines.collect();
+    if lines.is_empty() {
+        return lines;
+    }
+    format!("\n{lines}")
 }
 
 /// The kind of a link, or the workload without its namespace.
@@ -466,34 +499,17 @@ fn proven(chain: &[Link]) -> Vec<String> {
     [up_to].into_iter().chain(names(partly)).collect()
 }
 
-/// The name of the ExternalSecret, the proven links, and why the others are not proven.
-fn row(chain: &[Link]) -> [String; 3] {
+/// The name of the ExternalSecret, and the proven links.
+fn row(chain: &[Link]) -> [String; 2] {
     let name = chain
         .iter()
         .find(|link| link.link == LinkKind::ExternalSecret)
         .map(|link| link.of.terminal());
-    let before = [None].into_iter().chain(chain.iter().map(Some));
-    let open = chain.iter().zip(before).filter(|(link, before)| {
-        // The pods of a workload that was not restarted have the same reason.
-        let repeats = link.link == LinkKind::Pods && before.is_some_and(|before| !before.proven);
-        !link.proven && !link.was_not_read() && !repeats
-    });
-    let why = |(link, _): (&Link, _)| format!("{}: {}", kind(link), link.message.terminal());
-    let unread: Vec<String> = chain
-        .iter()
-        .filter(|it| it.was_not_read())
-        .map(kind)
-        .collect();
-    let unread = (!unread.is_empty()).then(|| format!("{}: not read", unread.join(", ")));
-    let or_none = |texts: Vec<String>, separator: &str| match texts.join(separator) {
+    let proven = match proven(chain).join(", ") {
         text if text.is_empty() => "-".to_owned(),
         text => text,
     };
-    [
-        name.unwrap_or_default(),
-        or_none(proven(chain), ", "),
-        or_none(open.map(why).chain(unread).collect(), "; "),
-    ]
+    [name.unwrap_or_default(), proven]
 }
 
 /// Renders chains as text, and says how many there are beside them.
@@ -603,7 +619,7 @@ mod tests {
         assert_eq!(
             end,
             [
-                "and 3 more, like those without a reason (`-o wide` shows them)",
+                "and 3 more, where nothing that was read is unproven (`-o wide` shows them)",
                 "this command did not read the provider: aws of shop/es-00, aws of shop/es-01, aws of shop/es-02 and 20 more",
             ]
         );
@@ -611,17 +627,18 @@ mod tests {
         let many: Vec<Link> = (0..23).flat_map(good).chain(bad).collect();
         let text = shown(&many, &View::default());
         let lines: Vec<&str> = text.trim().lines().collect();
-        assert_eq!(lines.len(), 1 + SHOWN + 1 + 1, "{text}");
+        assert_eq!(lines.len(), 1 + SHOWN + 1 + 1 + 2, "{text}");
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(
             words(lines[1]),
-            "shop/es-00 provider to pods of Deployment/web -"
+            "shop/es-00 provider to pods of Deployment/web"
         );
         assert_eq!(
             words(lines[21]),
-            "shop/es-99 ExternalSecret, Secret, Deployment/web, pods provider: denied"
+            "shop/es-99 ExternalSecret, Secret, Deployment/web, pods"
         );
         assert_eq!(lines[22], "and 3 more, all proven (`-o wide` shows them)");
+        assert_eq!(lines[24], "provider not proven (aws of shop/es-99): denied");
     }
 
     #[test]

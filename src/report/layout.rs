@@ -35,6 +35,8 @@ pub struct Header {
 enum Cut {
     Middle,
     End,
+    /// Between the parts of a list.
+    Parts,
 }
 
 impl Header {
@@ -59,6 +61,14 @@ impl Header {
     pub const fn sentence(title: &'static str) -> Self {
         Self {
             cut: Some(Cut::End),
+            ..Self::whole(title)
+        }
+    }
+
+    /// Lists with `, ` between their parts, of which the first parts count. A part is shown in full, or counted.
+    pub const fn list(title: &'static str) -> Self {
+        Self {
+            cut: Some(Cut::Parts),
             ..Self::whole(title)
         }
     }
@@ -152,9 +162,7 @@ pub(super) fn align(headers: &[Header], rows: &[Vec<Cell>], screen: Screen) -> A
         .enumerate()
         .map(|(at, &header)| {
             let cells = rows.iter().filter_map(|row| row.get(at));
-            let widths = cells.map(|cell| cell.text.width());
-            let natural = widths.chain([header.title.width()]).max();
-            Fitted::new(header, natural.unwrap_or_default())
+            Fitted::new(header, cells.map(|cell| &*cell.text))
         })
         .collect();
     let gap = fit(&mut columns, screen.width);
@@ -179,15 +187,29 @@ struct Fitted {
     header: Header,
     /// The width of its longest text.
     natural: usize,
+    /// The width of its longest text in the shortest form.
+    shortest: usize,
     width: usize,
     is_shown: bool,
 }
 
 impl Fitted {
-    const fn new(header: Header, natural: usize) -> Self {
+    fn new<'a>(header: Header, texts: impl Iterator<Item = &'a str> + Clone) -> Self {
+        let title = header.title.width();
+        let natural = texts.clone().map(|text| text.width()).max();
+        let natural = natural.unwrap_or_default().max(title);
+        let shortest = match header.cut {
+            None => natural,
+            Some(Cut::Middle | Cut::End) => title,
+            Some(Cut::Parts) => {
+                let least = texts.map(|text| first_parts(text, 0).width()).max();
+                least.unwrap_or_default().max(title)
+            }
+        };
         Self {
             header,
             natural,
+            shortest,
             width: natural,
             is_shown: true,
         }
@@ -195,27 +217,21 @@ impl Fitted {
 
     /// The width if texts may be this long.
     fn within(&self, longest: usize) -> usize {
-        match self.header.cut {
-            None => self.natural,
-            Some(Cut::Middle | Cut::End) => {
-                self.natural.min(longest.max(self.header.title.width()))
-            }
-        }
+        self.natural.min(longest.max(self.shortest))
     }
 
     /// The least width before columns are left out.
     fn readable(&self) -> usize {
-        self.within(if self.header.cut == Some(Cut::End) {
-            SENTENCE
-        } else {
-            READABLE
+        self.within(match self.header.cut {
+            Some(Cut::End | Cut::Parts) => SENTENCE,
+            None | Some(Cut::Middle) => READABLE,
         })
     }
 
     /// The width if only sentences are shortened.
     fn with_sentences_within(&self, longest: usize) -> usize {
         match self.header.cut {
-            Some(Cut::End) => self.within(longest),
+            Some(Cut::End | Cut::Parts) => self.within(longest),
             None | Some(Cut::Middle) => self.natural,
         }
     }
@@ -290,6 +306,7 @@ fn shortened(text: &str, width: usize, cut: Option<Cut>) -> String {
     let mut room = width.saturating_sub(1);
     loop {
         let (start, end) = match cut {
+            Cut::Parts => return first_parts(text, width),
             Cut::Middle => (room.div_ceil(2), room / 2),
             Cut::End => (room, 0),
         };
@@ -300,6 +317,17 @@ fn shortened(text: &str, width: usize, cut: Option<Cut>) -> String {
         }
         room -= 1;
     }
+}
+
+/// The first parts of a list in this width, at least one, and the number of the others.
+fn first_parts(list: &str, width: usize) -> String {
+    let parts: Vec<&str> = list.split(", ").collect();
+    let form = |shown: usize| match parts.len() - shown {
+        0 => list.to_owned(),
+        others => format!("{}, {others} more", parts[..shown].join(", ")),
+    };
+    let fitting = (1..=parts.len()).rev().find(|&n| form(n).width() <= width);
+    form(fitting.unwrap_or(1))
 }
 
 /// The longest start of the text in this width.
@@ -427,6 +455,29 @@ mod tests {
                 "database-c…of-billing  1 s   1 failed, 17 skipped…",
             ]
         );
+    }
+
+    #[test]
+    fn parts_of_a_list_are_shown_in_full_or_counted() {
+        let headers = [Header::name("NAME"), Header::list("RESULT")];
+        let lists = ["1 failed, 17 skipped, 3 stale, 2 left", "1 synced"];
+        let rows = lists.map(|list| vec!["billing".to_owned().into(), list.to_owned().into()]);
+        let shown = |width| align(&headers, &rows, screen(width)).rows;
+        assert_eq!(
+            shown(80),
+            [
+                "billing   1 failed, 17 skipped, 3 stale, 2 left",
+                "billing   1 synced"
+            ]
+        );
+        assert_eq!(
+            shown(40),
+            ["billing  1 failed, 17 skipped, 2 more", "billing  1 synced"]
+        );
+        // The first part stays also where nothing fits.
+        assert_eq!(shown(10), ["bi…ng  1 failed, 3 more", "bi…ng  1 synced"]);
+        assert_eq!(first_parts("one", 0), "one");
+        assert_eq!(first_parts("", 0), "");
     }
 
     #[test]

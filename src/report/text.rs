@@ -15,6 +15,7 @@ use super::{
 use crate::{
     finding::Verdict,
     foreign::{self, Foreign, line},
+    inventory::State,
     key_names::Hidden,
     outcome::{Outcome, SecretChange},
     policy::OnStillStale,
@@ -93,9 +94,10 @@ pub fn render(document: &Document, view: &View) -> String {
         }
         text.push_str(&shown.rest(state));
     }
-    if document.kind != Kind::Status {
-        text.push_str(&details(&shown.rows, view));
-    }
+    text.push_str(&match document.kind {
+        Kind::Status => states(&shown.rows, view),
+        Kind::Plan | Kind::Report | Kind::Drift => details(&shown.rows, view),
+    });
     if matches!(document.kind, Kind::Plan | Kind::Drift) {
         text.push_str(&removals(document));
     }
@@ -237,6 +239,46 @@ fn verifiable(document: &Document) -> String {
     text
 }
 
+/// Renders what each state but `ready` means, with the shown items that it concerns and the next step.
+fn states(rows: &[&DocumentItem], view: &View) -> String {
+    let mut text = String::new();
+    for (state, meaning) in [
+        (State::Failed, "the operator's last sync failed"),
+        (State::NeverSynced, "the operator never synced it"),
+        (
+            State::Overdue,
+            "its last sync is longer ago than its refresh interval or `overdueAfter` allows",
+        ),
+    ] {
+        let items = rows.iter().filter(|item| item.state == state);
+        let items: Vec<&DocumentItem> = items.copied().collect();
+        let Some(&first) = items.first() else {
+            continue;
+        };
+        let name = match items.len() {
+            1 => first.name.terminal(),
+            _ => "NAME".to_owned(),
+        };
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "\n{} ({}): {meaning}\n  next: `eso-sync diagnose {name} -n {}` shows why\n",
+            state.into_str(),
+            foreign::first(view.names(), ids(&items)),
+            first.namespace.terminal()
+        );
+    }
+    text
+}
+
+/// The namespaces and names of these items.
+fn ids(items: &[&DocumentItem]) -> impl ExactSizeIterator<Item = Foreign> {
+    items.iter().map(|item| {
+        let (namespace, name) = (item.namespace.exact(), item.name.exact());
+        Foreign::from(format!("{namespace}/{name}"))
+    })
+}
+
 /// Renders each message once, with the shown items that it concerns and the next step.
 fn details(rows: &[&DocumentItem], view: &View) -> String {
     let mut groups: BTreeMap<(Reason, &Foreign), Vec<&DocumentItem>> = BTreeMap::new();
@@ -251,17 +293,13 @@ fn details(rows: &[&DocumentItem], view: &View) -> String {
     }
     let mut text = String::new();
     for ((reason, message), items) in groups {
-        let names = items.iter().map(|item| {
-            let (namespace, name) = (item.namespace.exact(), item.name.exact());
-            Foreign::from(format!("{namespace}/{name}"))
-        });
         let colon = if message.is_empty() { "" } else { ": " };
         // Writing to a String cannot fail.
         let _ = write!(
             text,
             "\n{} ({}){colon}{}\n",
             reason.as_str(),
-            foreign::first(view.names(), names),
+            foreign::first(view.names(), ids(&items)),
             message.terminal()
         );
         let next = match items.as_slice() {
