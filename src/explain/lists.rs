@@ -351,7 +351,8 @@ mod tests {
             found.map_or("", |alert| alert.meaning.as_str())
         };
         assert!(
-            meaning("EsoSyncMissing").starts_with("eso-sync has not run for two hours. Nothing")
+            meaning("EsoSyncEventsMissing")
+                .starts_with("`eso-sync events` has not run for half an hour. Nothing")
         );
         assert!(meaning("EsoSyncNoSuccess").starts_with("`eso-sync COMMAND` runs, but did not"));
         for alert in &alerts {

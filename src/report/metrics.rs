@@ -196,10 +196,10 @@ impl Metric {
         }
     }
 
-    /// All labels, and that of the Pushgateway.
+    /// All labels, that of each command, and that of the Pushgateway.
     fn labels() -> Vec<&'static str> {
         let own = Self::VARIANTS.iter().filter_map(|metric| metric.label());
-        let labels: BTreeSet<&str> = own.chain(["job"]).collect();
+        let labels: BTreeSet<&str> = own.chain(["command", "job"]).collect();
         labels.into_iter().collect()
     }
 }

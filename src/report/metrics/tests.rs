@@ -124,7 +124,7 @@ fn label_is_a_name_and_a_value() {
     );
     assert_eq!(parsed("cluster"), Err(InvalidLabel::Form));
     for name in [
-        "", "1a", "__a", "a-b", "a b", "é", "store", "outcome", "job",
+        "", "1a", "__a", "a-b", "a b", "é", "store", "outcome", "job", "command",
     ] {
         assert_eq!(
             parsed(&format!("{name}=x")),
