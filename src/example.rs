@@ -20,7 +20,12 @@ pub fn choose(cli: &mut Cli) -> Option<String> {
         .namespace
         .as_ref()
         .is_some_and(|it| it != example.namespace);
+    let is_anywhere = cli.connection.namespace.is_none();
     let chosen = match &mut cli.command {
+        Command::Sync(args) if is_anywhere && selects_in_a_namespace(args) => {
+            args.select.all_namespaces = true;
+            return Some(format!("the namespace `default` is empty, so this selects in all namespaces: eso-sync sync -A {flags}"));
+        }
         Command::Diagnose(_) | Command::Sync(_) if is_elsewhere => None,
         Command::Diagnose(args) => name(args, example.name).then(|| {
             let namespace = cli
@@ -70,6 +75,11 @@ fn key(args: &mut ImpactArgs, example: &str) -> bool {
         args.keys.push(example.to_owned());
     }
     lacks
+}
+
+/// True if the arguments select by something else than names, and not in all namespaces.
+fn selects_in_a_namespace(args: &SyncArgs) -> bool {
+    args.selects() && args.select.names.is_empty() && !args.select.all_namespaces
 }
 
 /// With its restarts, so that it ends with the whole chain.

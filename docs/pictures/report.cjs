@@ -1,5 +1,6 @@
 // Takes the pictures of an HTML report, in light and dark. Called by docs/pictures/make.
 "use strict";
+const fs = require("node:fs");
 const path = require("node:path");
 const { pathToFileURL } = require("node:url");
 const { chromium } = require("playwright-core");
@@ -19,6 +20,8 @@ const [, , report, out] = process.argv;
       document.getElementById("window").style.height = "338px";
       scrollTo(0, 0);
     });
+    // What the picture shows, so that a check can compare it without comparing pixels.
+    if (colorScheme === "light") fs.writeFileSync(path.join(out, "report.txt"), (await page.evaluate(() => document.body.innerText)) + "\n");
     await page.screenshot({ path: path.join(out, "report-" + colorScheme + ".png"), fullPage: true });
   }
   await browser.close();

@@ -123,16 +123,15 @@ def span(column, text, look):
 
 
 def compare(old, new):
-    old, new = shown(old), shown(new)
+    name, old, new = old, shown(old), shown(new)
     if old != new:
-        sys.exit("\n".join(["docs/pictures/run.svg is old, run docs/pictures/make:", *difflib.unified_diff(old, new, "run.svg", "a run", lineterm="", n=1)]))
+        sys.exit("\n".join([f"{name} is old, run docs/pictures/make:", *difflib.unified_diff(old, new, name, "a run", lineterm="", n=1)]))
 
 
 def shown(path):
-    """The lines of text, without what differs from run to run, and without their colours' columns."""
+    """The lines of a picture or a text, without what differs from run to run, and without their colours' columns."""
     lines = []
-    for text in ElementTree.parse(path).iter(f"{SVG}text"):
-        line = " ".join("".join(span.itertext()) for span in text)
+    for line in text_lines(path):
         # Ids, times, durations and what is counted while time passes.
         line = re.sub(r"\d{8}t\d{6}z-[0-9a-f]{8}", "ID", line)
         line = re.sub(r"\d{4}-\d\d-\d\d[T ][\d:.]+Z?", "TIME", line)
@@ -143,6 +142,14 @@ def shown(path):
         lines.append(re.sub(r"\s+", " ", line).strip())
     # Syncs and restarts of the same moment end in any order, and a throttled store is reported or not, in a line that is wrapped.
     return sorted(line for line in lines if not re.search(r"throttles requests|\brate=\d", line))
+
+
+def text_lines(path):
+    if path.endswith(".txt"):
+        with open(path, encoding="utf-8") as file:
+            return file.read().splitlines()
+    texts = ElementTree.parse(path).iter(f"{SVG}text")
+    return [" ".join("".join(span.itertext()) for span in text) for text in texts]
 
 
 main()

@@ -19,7 +19,7 @@ mod rollouts;
 use serde_json::{Value, json};
 
 use crate::{
-    advise, drift, history, impact, interruptions, pods, refusals,
+    advise, drift, history, impact, init, interruptions, pods, refusals,
     restart::{self, evictions, lone_pods, proof},
     scenarios::{self, POLICY},
     support::{World, eventually, optional_variable},
@@ -81,6 +81,11 @@ on_the_cluster! {
     an_ad_hoc_sync_with_restart_proves_every_link
     edited_data_restarts_nothing
     a_restart_waits_for_the_drift_check
+}
+
+on_the_cluster! {
+    init:
+    init_alone_leads_to_a_useful_plan
 }
 
 on_the_cluster! {

@@ -2,7 +2,13 @@
 
 use std::fs;
 
-use crate::support::{Outcome, Workspace};
+use serde_json::json;
+
+use crate::support::{Outcome, Workspace, World, eventually, scenarios};
+
+scenarios! {
+    init_alone_leads_to_a_useful_plan
+}
 
 async fn init(workspace: &Workspace, more: &[&str]) -> Outcome {
     workspace.run(&[&["init"][..], more].concat()).await
@@ -173,4 +179,53 @@ async fn folder_has_all_that_a_job_needs_and_its_flags_permit_the_policy() {
         "{}",
         again.stderr
     );
+}
+
+const BASE: &str = r"
+apiVersion: external-secrets.io/VERSION
+kind: SecretStore
+metadata: {name: NS-store, namespace: NS}
+spec: {provider: {fake: {data: [{key: a, value: one}]}}}
+---
+apiVersion: external-secrets.io/VERSION
+kind: ExternalSecret
+metadata: {name: edited, namespace: NS}
+spec: {refreshInterval: 24h, secretStoreRef: {name: NS-store, kind: SecretStore}, data: [{secretKey: k, remoteRef: {key: a}}]}
+---
+apiVersion: external-secrets.io/VERSION
+kind: ExternalSecret
+metadata: {name: fine, namespace: NS}
+spec: {refreshInterval: 24h, secretStoreRef: {name: NS-store, kind: SecretStore}, data: [{secretKey: k, remoteRef: {key: a}}]}
+";
+
+/// From nothing to a plan that names what is wrong, with no other file and no flag that `init` did not print.
+async fn init_alone_leads_to_a_useful_plan(world: World) {
+    world.apply_yaml(BASE).await;
+    for name in ["edited", "fine"] {
+        eventually("a Secret", async || world.get("Secret", name).await).await;
+    }
+    let edit = json!({"data": {"k": "dHdv"}});
+    world.patch("Secret", "edited", &edit).await;
+    let arguments = ["init", "-n", &world.namespace];
+    let policy = world.bin.run(&arguments).await.exits(0).stdout.clone();
+    let policy = world.bin.file("policy.yaml", &policy);
+    let policy = policy.to_str().expect("UTF-8");
+    world
+        .bin
+        .run(&["validate", "--config", policy])
+        .await
+        .exits(0);
+    let plan = ["plan", "--config", policy, "-o", "json"];
+    let plan = world.bin.run(&plan).await.exits(0).document();
+    let items = plan["items"].as_array().expect("items");
+    let told = items.iter().map(|item| {
+        let text = |key: &str| item[key].as_str().unwrap_or_default().to_owned();
+        (text("name"), text("action"), text("verdict"))
+    });
+    let told: Vec<(String, String, String)> = told.collect();
+    let expected = [("edited", "sync", "tampered"), ("fine", "skip", "in-sync")];
+    let expected =
+        expected.map(|(name, action, verdict)| (name.into(), action.into(), verdict.into()));
+    assert_eq!(told, expected);
+    world.end().await;
 }
