@@ -7,6 +7,7 @@
 mod affected;
 mod document;
 mod graph;
+mod keys;
 mod sheet;
 mod text;
 
@@ -17,6 +18,7 @@ pub use self::{
         document,
     },
     graph::{dot, mermaid, tree},
+    keys::MoreSecretKeys,
     text::text,
 };
 

@@ -1,6 +1,9 @@
 //! The ExternalSecrets that a change reaches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    slice,
+};
 
 use eso_model::{
     Id, ProviderKind, StoreKey,
@@ -11,10 +14,11 @@ use eso_model::{
 use crate::{
     drift::templates::{SourceKind, SourceName, sources},
     inventory::{ExternalSecret, Inventory},
+    pattern::Pattern,
     policy::StorePattern,
     readers::Readers,
     select::store_matches,
-    similar::{SHOWN, nearest},
+    similar::{SHOWN, distance, first, nearest},
 };
 
 /// What a command asks about. Each part that is given narrows the answer; several keys are alternatives.
@@ -33,7 +37,7 @@ pub struct Affected {
     pub of: BTreeMap<Id, BTreeSet<Way>>,
     /// The ExternalSecrets whose spec is not known, each with the reason. They may be affected, too.
     pub unknown: BTreeMap<Id, String>,
-    /// The keys that the user may have meant, if nothing is affected.
+    /// The keys, Secrets or stores that the user may have meant, if nothing is affected.
     pub similar: Vec<String>,
 }
 
@@ -88,12 +92,12 @@ pub fn affected(question: &Question, inventory: &Inventory) -> Affected {
         namespace.is_none_or(|namespace| id.namespace == *namespace)
             && (!by_reads || secret.is_none_or(|secret| written.as_ref() == Some(secret)))
     };
+    of.retain(|id, _| is_asked(id));
     let similar = if of.is_empty() {
         search.similar(question)
     } else {
         Vec::new()
     };
-    of.retain(|id, _| is_asked(id));
     let mut unknown = search.readers.unknown;
     unknown.retain(|id, _| {
         let namespace = question.namespace.as_ref();
@@ -160,31 +164,75 @@ impl<'a> Search<'a> {
         of
     }
 
-    /// The names of keys or Secrets that are nearest to those that were asked for.
+    /// The names that are nearest to those that were asked for and do not exist.
     fn similar(&self, question: &Question) -> Vec<String> {
-        let read = self.readers.index.all().filter_map(|used| match used.what {
-            What::Secret { key, .. } => Some(&**key),
-            What::Find { .. } => None,
-        });
-        let read: BTreeSet<&str> = read.collect();
-        let keys = question.keys.iter().flat_map(|key| &key.names);
-        let keys = keys.flat_map(|name| nearest(name, read.iter().copied()));
-        let all = self.inventory.external_secrets.iter();
-        let written: Vec<String> = all
-            .filter(|one| one.target.written)
-            .map(|one| one.secret_id().to_string())
-            .collect();
-        let secret = question.secret.as_ref().map(ToString::to_string);
-        let secrets = secret
-            .iter()
-            .flat_map(|secret| nearest(secret, written.iter().map(|name| &**name)));
+        let keys = question.keys.iter().flat_map(|key| self.similar_keys(key));
+        let secrets = question.secret.iter();
+        let secrets = secrets.flat_map(|secret| self.similar_secrets(secret));
+        let stores = question.store.iter();
+        let stores = stores.flat_map(|pattern| self.similar_stores(pattern));
         let mut similar: Vec<String> = Vec::new();
-        for name in keys.chain(secrets).map(str::to_owned) {
+        for name in keys.chain(secrets).chain(stores) {
             if !similar.contains(&name) && similar.len() < SHOWN {
                 similar.push(name);
             }
         }
         similar
+    }
+
+    /// The keys that are read and have nearly this name. None if the key itself is read.
+    fn similar_keys(&self, key: &RemoteKey) -> Vec<String> {
+        if !self.readers.index.users(slice::from_ref(key)).is_empty() {
+            return Vec::new();
+        }
+        let read = self.readers.index.all().filter_map(|used| match used.what {
+            What::Secret { key, .. } => Some(&**key),
+            What::Find { .. } => None,
+        });
+        let read: BTreeSet<&str> = read.collect();
+        let names = key.names.iter();
+        let near = names.flat_map(|name| nearest(name, read.iter().copied()));
+        near.map(str::to_owned).collect()
+    }
+
+    /// The Secrets that are written and have nearly this name. None if the Secret itself is written.
+    fn similar_secrets(&self, secret: &Id) -> Vec<String> {
+        let all = self.inventory.external_secrets.iter();
+        let written = all.filter(|one| one.target.written);
+        let written: Vec<String> = written.map(|one| one.secret_id().to_string()).collect();
+        let wanted = secret.to_string();
+        if written.contains(&wanted) {
+            return Vec::new();
+        }
+        let near = nearest(&wanted, written.iter().map(|name| &**name));
+        near.into_iter().map(str::to_owned).collect()
+    }
+
+    /// The stores that are named in specs and have nearly this name, as the question names stores. None if the store itself is
+    /// named in one.
+    fn similar_stores(&self, pattern: &StorePattern) -> Vec<String> {
+        let all = self.inventory.external_secrets.iter();
+        let named: BTreeSet<&StoreKey> = all.flat_map(ExternalSecret::store_keys).collect();
+        if named.iter().any(|key| store_matches(pattern, key)) {
+            return Vec::new();
+        }
+        let namespace = pattern.namespace.as_ref().map(Pattern::literal);
+        let (Some(name), None | Some(Some(_))) = (pattern.name.literal(), namespace) else {
+            return Vec::new();
+        };
+        let namespace = namespace.flatten();
+        let wanted = in_namespace(namespace, name);
+        let near = named.iter().filter_map(|key| {
+            let within = key.namespace().filter(|_| namespace.is_some());
+            let far = distance(&wanted, &in_namespace(within, key.name()))?;
+            let shown = match (pattern.kind, namespace) {
+                (None, _) => key.name().to_owned(),
+                (Some(_), None) => format!("{}/{}", key.kind().into_str(), key.name()),
+                (Some(_), Some(_)) => key.to_string(),
+            };
+            Some((far, shown))
+        });
+        first(near)
     }
 
     /// Those that write the Secret, with everything that they read.
@@ -238,6 +286,13 @@ impl<'a> Search<'a> {
             }
         }
     }
+}
+
+fn in_namespace(namespace: Option<&str>, name: &str) -> String {
+    namespace.map_or_else(
+        || name.to_owned(),
+        |namespace| format!("{namespace}/{name}"),
+    )
 }
 
 /// A Secret of this cluster as a store of the provider `kubernetes` reads it.

@@ -10,12 +10,16 @@ use eso_model::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::affected::{Affected, Way};
+use super::{
+    affected::{Affected, Way},
+    keys::{MoreSecretKeys, SecretKeys, secret_keys},
+};
 use crate::{
     consumers::{Consumer, Consumers},
     foreign::Foreign,
     inventory::{ExternalSecret, Gap, Inventory, State},
     plan::{Action, Item, Plan},
+    policy::KeyNames,
     reason::Reason,
     report::{
         API_VERSION, DocumentAction, DocumentGap, DocumentStore, RestartAction, Run, SyncWindow,
@@ -35,7 +39,7 @@ pub struct Impact {
     /// The run that printed the document.
     pub run: Run,
     pub asked: Asked,
-    /// The keys or Secrets that may have been meant, if nothing was found.
+    /// The keys, Secrets or stores that may have been meant, if nothing was found.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub similar: Vec<Foreign>,
@@ -114,6 +118,14 @@ pub struct ImpactItem {
     /// The target Secret in its namespace; absent if it writes none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<Foreign>,
+    /// The keys of the target Secret that come from the remote keys, sorted. In doubt, a key is among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub secret_keys: Vec<Foreign>,
+    /// Where further keys of the target Secret come from. Their names are not known without reading values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub more_secret_keys: Vec<MoreSecretKeys>,
     /// The state by its status; absent if the policy does not select it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
@@ -208,6 +220,8 @@ pub struct Facts<'a> {
     pub asked: &'a Asked,
     pub inventory: &'a Inventory,
     pub affected: &'a Affected,
+    /// The key names that may be shown.
+    pub key_names: KeyNames,
     /// The plan for the affected ExternalSecrets that the policy selects.
     pub plan: &'a Plan,
     /// The workloads that the plan is based on.
@@ -261,12 +275,12 @@ fn items(facts: Facts<'_>) -> Vec<ImpactItem> {
     let affected = facts.inventory.external_secrets.iter();
     affected
         .filter_map(|one| Some((one, facts.affected.of.get(&one.id)?)))
-        .map(|(one, ways)| item(facts.inventory, one, ways, planned.get(&one.id).copied()))
+        .map(|(one, ways)| item(facts, one, ways, planned.get(&one.id).copied()))
         .collect()
 }
 
 fn item(
-    inventory: &Inventory,
+    facts: Facts<'_>,
     one: &ExternalSecret,
     ways: &BTreeSet<Way>,
     planned: Option<&Item>,
@@ -276,7 +290,10 @@ fn item(
         Some(Action::Sync { reason, .. }) => (DocumentAction::Sync, *reason, ""),
         Some(Action::Skip { reason, message }) => (DocumentAction::Skip, *reason, &**message),
     };
-    let uses: Vec<ImpactUse> = ways.iter().filter_map(|way| used(inventory, way)).collect();
+    let uses: Vec<ImpactUse> = ways
+        .iter()
+        .filter_map(|way| used(facts.inventory, way))
+        .collect();
     let templates: Vec<Foreign> = ways
         .iter()
         .filter_map(|way| match way {
@@ -291,6 +308,7 @@ fn item(
         UseCertainty::ByTemplate
     };
     let generators = one.generators.iter().map(Foreign::from);
+    let SecretKeys { names, more } = secret_keys(one, ways, facts.key_names);
     ImpactItem {
         namespace: (&one.id.namespace).into(),
         name: (&one.id.name).into(),
@@ -299,6 +317,8 @@ fn item(
         templates,
         generators: generators.collect(),
         secret: one.target.written.then(|| (&one.secret).into()),
+        secret_keys: names,
+        more_secret_keys: more,
         state: planned.map(|item| item.state),
         action,
         reason,

@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     document::{Impact, ImpactItem, UseCertainty},
+    keys::{MoreSecretKeys, listed_keys},
     text::{action, unseen},
 };
 use crate::{
@@ -19,6 +20,9 @@ use crate::{
 
 /// The longest indentation of a tree, in bytes. Templates can form a chain without end.
 const DEEPEST: usize = 100;
+
+/// The keys of a Secret that its node names.
+const SECRET_KEYS: usize = 3;
 
 /// A graph. An edge goes from a node to one that depends on it.
 #[derive(Default)]
@@ -58,6 +62,7 @@ impl Graph {
         for item in &impact.items {
             graph.templates_of(item);
         }
+        graph.keys_of_secrets(&impact.items);
         for workload in &impact.workloads {
             let namespace = workload.namespace.exact();
             let (kind, name) = (workload.kind.into_str(), workload.name.exact());
@@ -110,6 +115,31 @@ impl Graph {
             self.edge(at, to, true);
         }
         at
+    }
+
+    /// Adds the keys that the change reaches to the labels of the Secrets. Several ExternalSecrets can write one.
+    fn keys_of_secrets(&mut self, items: &[ImpactItem]) {
+        #[derive(Default)]
+        struct Keys<'a> {
+            names: BTreeSet<&'a Foreign>,
+            more: BTreeSet<MoreSecretKeys>,
+        }
+        let mut keys: BTreeMap<usize, Keys<'_>> = BTreeMap::new();
+        for item in items {
+            if let Some(secret) = &item.secret {
+                let of = keys.entry(self.secret(item.namespace.exact(), secret));
+                let of = of.or_default();
+                of.names.extend(&item.secret_keys);
+                of.more.extend(&item.more_secret_keys);
+            }
+        }
+        for (at, Keys { names, more }) in keys {
+            let more: Vec<MoreSecretKeys> = more.into_iter().collect();
+            let listed = listed_keys(names.into_iter(), &more, SECRET_KEYS);
+            if let (Some(node), Some(listed)) = (self.nodes.get_mut(at), listed) {
+                node.label.push(format!("keys: {}", listed.exact()));
+            }
+        }
     }
 
     fn keys_of(&mut self, item: &ImpactItem, at: usize) {

@@ -108,6 +108,8 @@ impl ImpactItem {
         let keys = keys.join(", ");
         let parts = [&*keys, self.message.exact()];
         let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let more = self.more_secret_keys.iter();
+        let more = more.map(|more| more.words().into());
         Row {
             kind: "ExternalSecret",
             namespace: self.namespace.clone(),
@@ -122,6 +124,7 @@ impl ImpactItem {
             reason: self.reason.into_str(),
             message: parts.join("; ").into(),
             next_step: self.next_step.unwrap_or_default().into(),
+            keys: self.secret_keys.iter().cloned().chain(more).collect(),
             ..Row::default()
         }
     }

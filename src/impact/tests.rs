@@ -61,6 +61,8 @@ fn impact(hostile: &str) -> Impact {
             templates: vec![format!("{hostile}2").into()],
             generators: vec![text()],
             secret: Some(text()),
+            secret_keys: vec![text()],
+            more_secret_keys: vec![MoreSecretKeys::Extract],
             state: Some(State::Ready),
             action: DocumentAction::Skip,
             reason: Reason::NotDue,

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::document::{Impact, ImpactItem, ImpactWorkload, UseCertainty};
+use super::{
+    document::{Impact, ImpactItem, ImpactWorkload, UseCertainty},
+    keys::listed_keys,
+};
 use crate::{
     foreign::{self, Foreign, line},
     noun::counted,
@@ -12,13 +15,14 @@ use crate::{
 };
 
 /// The columns of ExternalSecrets.
-const ITEMS: [Header; 8] = [
+const ITEMS: [Header; 9] = [
     Header::name("NAMESPACE"),
     Header::name("NAME"),
     Header::whole("USE"),
     Header::name("STORE").left_out(1),
     Header::name("KEY"),
     Header::name("SECRET").left_out(2),
+    Header::name("SECRET KEYS").left_out(0),
     Header::whole("ACTION"),
     Header::whole("REASON"),
 ];
@@ -37,6 +41,10 @@ const WORKLOADS: [Header; 7] = [
 /// The keys of an ExternalSecret that the table names.
 const KEYS: usize = 2;
 
+/// The keys of its Secret that the table names, and those with `-o wide`.
+const SECRET_KEYS: usize = 3;
+const SECRET_KEYS_WIDE: usize = 20;
+
 /// Renders the whole document.
 pub fn text(impact: &Impact, view: &View) -> String {
     let mut text = String::new();
@@ -52,7 +60,7 @@ pub fn text(impact: &Impact, view: &View) -> String {
         text.push_str(&nothing(impact));
         text.push('\n');
     } else {
-        let rows = impact.items.iter().map(row);
+        let rows = impact.items.iter().map(|item| row(item, view));
         text.push_str(&fitted(&ITEMS, rows, view.of_tables()));
         text.push_str(&details(impact, view));
     }
@@ -100,7 +108,7 @@ pub(super) fn keys(item: &ImpactItem) -> Vec<Foreign> {
     read.chain(templates).map(Foreign::from).collect()
 }
 
-fn row(item: &ImpactItem) -> Vec<String> {
+fn row(item: &ImpactItem, view: &View) -> Vec<String> {
     let dash = || "-".to_owned();
     let mut stores: Vec<Foreign> = item
         .uses
@@ -109,6 +117,11 @@ fn row(item: &ImpactItem) -> Vec<String> {
         .collect();
     stores.dedup();
     let keys = keys(item);
+    let most = if view.wide {
+        SECRET_KEYS_WIDE
+    } else {
+        SECRET_KEYS
+    };
     let listed = |names: &[Foreign]| match names {
         [] => dash(),
         names => foreign::first(KEYS, names.iter()),
@@ -120,6 +133,8 @@ fn row(item: &ImpactItem) -> Vec<String> {
         listed(&stores),
         listed(&keys),
         item.secret.as_ref().map_or_else(dash, Foreign::terminal),
+        listed_keys(item.secret_keys.iter(), &item.more_secret_keys, most)
+            .map_or_else(dash, |keys| keys.terminal()),
         action(item).to_owned(),
         item.reason.as_str(),
     ]

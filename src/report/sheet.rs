@@ -102,7 +102,7 @@ pub struct Row {
     pub message: Foreign,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub next_step: Cow<'static, str>,
-    /// The keys that differ, as far as their names may be shown.
+    /// The keys that differ, or that a change would reach, as far as their names may be shown.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<Foreign>,
     /// The start of its sync or restart.

@@ -101,6 +101,7 @@ on_the_cluster! {
 
 on_the_cluster! {
     impact:
+    a_change_reaches_the_keys_that_come_from_it
     a_key_leads_to_its_secrets_and_workloads
     what_impact_says_is_what_the_plan_says
 }

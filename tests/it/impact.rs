@@ -11,6 +11,7 @@ use crate::{
 };
 
 scenarios! {
+    a_change_reaches_the_keys_that_come_from_it
     a_key_leads_to_its_secrets_and_workloads
     what_impact_says_is_what_the_plan_says
 }
@@ -71,10 +72,13 @@ async fn base(world: &World) {
     let mut reloaded = workload("Deployment", "reloaded", "db");
     reloaded["metadata"]["annotations"] = json!({"reloader.stakater.com/auto": "true"});
     world.apply(reloaded).await;
+    let mut waved = workload("Deployment", "waved", "db");
+    waved["metadata"]["annotations"] = json!({"wave.pusher.com/update-on-config-change": "true"});
+    world.apply(waved).await;
     world.apply(workload("StatefulSet", "queue", "db")).await;
     world.apply(workload("Deployment", "api", "api")).await;
     world.apply(workload("Deployment", "old", "left-out")).await;
-    for name in ["web", "reloaded", "api", "old"] {
+    for name in ["web", "reloaded", "waved", "api", "old"] {
         is_up(world, "Deployment", name).await;
     }
 }
@@ -153,6 +157,7 @@ async fn a_key_leads_to_its_secrets_and_workloads(world: World) {
             ("old", "leave outside-selection"),
             ("queue", "leave no-rule"),
             ("reloaded", "leave handled-by-reloader"),
+            ("waved", "leave handled-by-wave"),
             ("web", "restart-if-changed data-may-change"),
         ])
     );
@@ -168,6 +173,121 @@ async fn a_key_leads_to_its_secrets_and_workloads(world: World) {
     );
     let narrowed = impact(&world, &["prod/db", "--secret", &by_secret]).await;
     assert_eq!(items(&narrowed.exits(0).document()), expected(&[]));
+    world.end().await;
+}
+
+/// ExternalSecrets whose Secrets have keys of several remote keys.
+const KEYS: &str = r#"
+apiVersion: external-secrets.io/VERSION
+kind: SecretStore
+metadata: {name: NS-store, namespace: NS}
+spec: {provider: {fake: {data: [{key: prod/db, value: '{"user": "u", "password": "planted"}'}, {key: prod/api, value: planted}]}}}
+---
+apiVersion: external-secrets.io/VERSION
+kind: ExternalSecret
+metadata: {name: single, namespace: NS}
+spec:
+  refreshInterval: 1h
+  secretStoreRef: {name: NS-store, kind: SecretStore}
+  data:
+    - {secretKey: user, remoteRef: {key: prod/db, property: user}}
+    - {secretKey: password, remoteRef: {key: prod/db, property: password}}
+    - {secretKey: token, remoteRef: {key: prod/api}}
+---
+apiVersion: external-secrets.io/VERSION
+kind: ExternalSecret
+metadata: {name: whole, namespace: NS}
+spec:
+  refreshInterval: 1h
+  secretStoreRef: {name: NS-store, kind: SecretStore}
+  data: [{secretKey: token, remoteRef: {key: prod/api}}]
+  dataFrom: [{extract: {key: prod/db}}]
+---
+apiVersion: external-secrets.io/VERSION
+kind: ExternalSecret
+metadata: {name: templated, namespace: NS}
+spec:
+  refreshInterval: 1h
+  secretStoreRef: {name: NS-store, kind: SecretStore}
+  target: {template: {data: {url: 'db://{{ .password }}', token: '{{ .token }}'}}}
+  data:
+    - {secretKey: password, remoteRef: {key: prod/db, property: password}}
+    - {secretKey: token, remoteRef: {key: prod/api}}
+"#;
+
+/// By name: the keys of the Secret, as far as they are known, and where further ones come from.
+fn secret_keys(document: &Value) -> BTreeMap<String, String> {
+    let items = document["items"].as_array().expect("items");
+    let of = |item: &Value| {
+        let words = ["secretKeys", "moreSecretKeys"].map(|field| {
+            let words = item[field].as_array().into_iter().flatten();
+            words
+                .filter_map(Value::as_str)
+                .collect::<Vec<_>>()
+                .join(" ")
+        });
+        let name = item["name"].as_str().expect("a name").to_owned();
+        (name, words.join("; "))
+    };
+    items.iter().map(of).collect()
+}
+
+async fn a_change_reaches_the_keys_that_come_from_it(world: World) {
+    world.apply_yaml(KEYS).await;
+    for name in ["single", "whole", "templated"] {
+        world.ready(name, "SecretSynced").await;
+    }
+    let namespace = &*world.namespace;
+    for (key, of) in [
+        ("prod/db", ["password user; ", "url; ", "; extract"]),
+        ("prod/api", ["token; ", "token; ", "token; "]),
+    ] {
+        let outcome = world
+            .bin
+            .run(&["impact", key, "-n", namespace, "-o", "json"])
+            .await;
+        let [single, templated, whole] = of;
+        assert_eq!(
+            secret_keys(&outcome.exits(0).document()),
+            expected(&[
+                ("single", single),
+                ("templated", templated),
+                ("whole", whole)
+            ]),
+            "{key}"
+        );
+        assert!(!outcome.stdout.contains("planted"), "{}", outcome.stdout);
+    }
+    let tree = world
+        .bin
+        .run(&["impact", "prod/db", "-n", namespace, "-o", "tree"])
+        .await;
+    let tree = &tree.exits(0).stdout;
+    for line in [
+        "single  keys: password, user",
+        "whole  keys: all keys of the extract",
+    ] {
+        assert!(
+            tree.contains(&format!("Secret {namespace}/{line}")),
+            "{tree}"
+        );
+    }
+    let hidden = world.bin.file(
+        "hidden.yaml",
+        &world.named("safety: {keyNames: none}\nselect: [{namespaces: [NS]}]\n"),
+    );
+    let hidden = [
+        "impact",
+        "prod/db",
+        "-n",
+        namespace,
+        "--config",
+        hidden.to_str().expect("UTF-8"),
+        "-o",
+        "json",
+    ];
+    let document = world.bin.run(&hidden).await.exits(0).document();
+    assert_eq!(secret_keys(&document)["single"], "; hidden");
     world.end().await;
 }
 
@@ -205,7 +325,9 @@ async fn what_impact_says_is_what_the_plan_says(world: World) {
     }
     let said = workloads(&impact, "workloads");
     let planned = workloads(&plan, "restarts");
-    assert!(planned.contains_key("web") && planned.contains_key("reloaded"));
+    for name in ["web", "reloaded", "waved"] {
+        assert!(planned.contains_key(name), "{name}");
+    }
     for (name, how) in planned {
         assert_eq!(said.get(&name), Some(&how), "{name}");
     }
@@ -253,11 +375,25 @@ async fn impact_of_a_misspelt_name_shows_the_nearest_ones() {
     let world = World::sandbox().await;
     base(&world).await;
     let secret = format!("{}/bd", world.namespace);
+    let store = format!("{}-stoer", world.namespace);
+    let of_kind = format!("ClusterSecretStore/{}-store", world.namespace);
     for (arguments, similar) in [
         (vec!["impact", "prod/bd"], "prod/db".to_owned()),
         (
             vec!["impact", "--secret", &secret],
             format!("{}/db", world.namespace),
+        ),
+        (
+            vec!["impact", "prod/db", "--secret", &secret],
+            format!("{}/db", world.namespace),
+        ),
+        (
+            vec!["impact", "--store", &store],
+            format!("{}-store", world.namespace),
+        ),
+        (
+            vec!["impact", "prod/db", "--store", &of_kind],
+            format!("SecretStore/{}-store", world.namespace),
         ),
     ] {
         let outcome = world.bin.run(&arguments).await;
@@ -270,6 +406,23 @@ async fn impact_of_a_misspelt_name_shows_the_nearest_ones() {
             .await;
         assert_eq!(document.document()["similar"][0], *similar);
     }
+}
+
+#[tokio::test]
+async fn impact_of_existing_names_that_do_not_meet_suggests_nothing() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    let secret = format!("{}/api", world.namespace);
+    let outcome = world
+        .bin
+        .run(&["impact", "prod/db", "--secret", &secret])
+        .await;
+    let shown = &outcome.exits(0).stdout;
+    assert!(
+        shown.starts_with("No ExternalSecret uses prod/db and writes"),
+        "{shown}"
+    );
+    assert!(!shown.contains("did you mean"), "{shown}");
 }
 
 #[tokio::test]

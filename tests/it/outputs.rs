@@ -95,6 +95,11 @@ restart:
   - match: references
 ";
 
+const QUEUE: &str = "
+select: [{}]
+events: {queues: [{sqs: {url: 'https://sqs.eu-west-1.amazonaws.com/123456789012/rotations'}}]}
+";
+
 const INVALID: &str = "
 select:
   - namespaces: [Prod]
@@ -150,6 +155,7 @@ outputs! {
     impact: ["impact", "prod/web/oauth", "--sandbox"];
     impact_policy: ["impact", "arn:aws:secretsmanager:eu-central-1:123456789012:secret:prod/web/oauth-AbCdEf", "--sandbox", "--config", "policy.yaml"] with "policy.yaml" = POLICY;
     impact_bad_day: ["impact", "--store", "ClusterSecretStore/azure-prod", "--sandbox=bad-day"];
+    impact_wide: ["impact", "--store", "SecretStore/vault", "--sandbox", "-o", "wide"];
     impact_tree: ["impact", "prod/monitoring", "--sandbox", "-o", "tree"];
     impact_dot: ["impact", "--secret", "payments/db", "--sandbox", "-o", "dot"];
     impact_mermaid: ["impact", "--store", "vault", "--sandbox", "-o", "mermaid"];
@@ -207,6 +213,7 @@ outputs! {
     rbac_policy: ["rbac", "--config", "policy.yaml"] with "policy.yaml" = POLICY;
     rbac_helm: ["rbac", "-o", "helm-values", "--config", "policy.yaml"] with "policy.yaml" = POLICY;
     rbac_aws: ["rbac", "--for", "aws"];
+    rbac_aws_queue: ["rbac", "--for", "aws", "--config", "policy.yaml"] with "policy.yaml" = QUEUE;
     rbac_azure: ["rbac", "--for", "azure"];
     rbac_gcp: ["rbac", "--for", "gcp"];
     rbac_vault: ["rbac", "--for", "vault"];

@@ -27,8 +27,11 @@ mod parse;
 mod print;
 mod run;
 mod tree;
+mod uses;
 mod value;
 mod yaml;
+
+pub use uses::{Uses, uses};
 
 #[cfg(test)]
 mod tests;

@@ -71,7 +71,8 @@ pub(super) fn of_find(spec: &Spec, source: Option<&SourceRef>, find: &Find) -> O
     })
 }
 
-fn of_data_from(spec: &Spec, entry: &DataFrom) -> Option<Read> {
+/// Returns the read for an entry of `dataFrom`; None for a generator.
+pub(super) fn of_data_from(spec: &Spec, entry: &DataFrom) -> Option<Read> {
     let source = entry.source_ref.as_ref();
     match (&entry.find, &entry.extract) {
         (Some(find), _) => of_find(spec, source, find),
