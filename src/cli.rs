@@ -934,7 +934,7 @@ pub struct RbacArgs {
     /// ServiceAccount that a store uses; limits the right to create tokens to these (repeatable)
     #[arg(long = "token-for", value_name = "NAMESPACE/NAME")]
     pub token_for: Vec<ServiceAccountName>,
-    /// Print the permissions for reading this provider instead
+    /// Print the permissions for reading this provider instead; with --config, those on queues are for the policy's own
     #[arg(long = "for", value_name = "PROVIDER", value_enum)]
     pub side: Option<Side>,
     /// Output format [default: yaml]

@@ -1,5 +1,7 @@
 //! `rbac`: prints the rights that a job needs.
 
+use providers::queue::address::Address;
+
 use crate::{
     asked::Flags,
     cli::{RbacArgs, RightsForm},
@@ -7,20 +9,14 @@ use crate::{
     failure::Failure,
     output::print,
     policy::{Ceilings, Policy},
-    rbac::{self, JobIdentity, Rbac},
+    rbac::{self, JobIdentity, Rbac, provider::Side},
     session::Session,
     settings::Sections,
 };
 
 pub(super) fn rbac(session: &Session, args: &RbacArgs) -> Result<Exit, Failure> {
     if let Some(side) = args.side {
-        let rights = if args.publish {
-            rbac::provider::rights_to_publish(side)
-        } else {
-            rbac::provider::rights(side)
-        };
-        print(&rights)?;
-        return Ok(Exit::Done);
+        return at_provider(session, args, side);
     }
     let job = JobIdentity {
         namespace: session
@@ -53,20 +49,42 @@ pub(super) fn rbac(session: &Session, args: &RbacArgs) -> Result<Exit, Failure> 
     Ok(Exit::Done)
 }
 
+/// The rights at a provider. Those on queues need a policy to be exact.
+fn at_provider(session: &Session, args: &RbacArgs, side: Side) -> Result<Exit, Failure> {
+    if args.publish {
+        print(&rbac::provider::rights_to_publish(side))?;
+        return Ok(Exit::Done);
+    }
+    let policy = policy(session, args)?;
+    let queues: Option<Vec<Address>> = policy.map(|policy| {
+        let queues = policy.events.iter().flat_map(|events| &events.queues);
+        queues.filter_map(|queue| queue.address().ok()).collect()
+    });
+    print(&rbac::provider::rights(side, queues.as_deref()))?;
+    for hint in rbac::provider::hints(side, queues.as_deref().unwrap_or_default()) {
+        session.say(&hint);
+    }
+    Ok(Exit::Done)
+}
+
+/// The policy, if one is given.
+fn policy(session: &Session, args: &RbacArgs) -> Result<Option<Policy>, Failure> {
+    let config = &args.policy.config;
+    if config.is_empty() {
+        return Ok(None);
+    }
+    let ceilings = (&args.policy.ceilings).into();
+    let loaded = session.policy_of_run(Sections::EVENTS, config, Flags::new(), ceilings)?;
+    Ok(Some(loaded.policy))
+}
+
 /// The rights of a run, and the job in the chart's values that has such a policy.
 fn running(
     session: &Session,
     args: &RbacArgs,
     job: &JobIdentity,
 ) -> Result<(Rbac, &'static str), Failure> {
-    let policy = if args.policy.config.is_empty() {
-        None
-    } else {
-        let ceilings = (&args.policy.ceilings).into();
-        let config = &args.policy.config;
-        let loaded = session.policy_of_run(Sections::EVENTS, config, Flags::new(), ceilings)?;
-        Some(loaded.policy)
-    };
+    let policy = policy(session, args)?;
     let takes_events = policy
         .as_ref()
         .is_some_and(|policy| policy.events.is_some());

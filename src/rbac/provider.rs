@@ -4,11 +4,13 @@
 //! you apply them.
 
 mod publish;
+mod queues;
 
 use eso_model::{ProviderKind, provider::NameRules};
+use providers::queue::address::Address;
 use serde_json::{Value, json};
 
-pub use self::publish::rights_to_publish;
+pub use self::{publish::rights_to_publish, queues::hints};
 
 /// The provider that the rights are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -41,41 +43,23 @@ impl Side {
     }
 }
 
-/// The policy or commands to apply at this provider.
-pub fn rights(side: Side) -> String {
+/// The policy or commands to apply at this provider, with the rights on these queues of a policy. Without a policy, with those on queues
+/// that have a name as in the documentation.
+pub fn rights(side: Side, queues: Option<&[Address]>) -> String {
     match side {
-        Side::Aws => aws(),
-        Side::Azure => AZURE.to_owned(),
-        Side::Gcp => GCP.to_owned(),
+        Side::Aws => aws(queues),
+        Side::Azure => AZURE.to_owned() + &queues::azure(queues),
+        Side::Gcp => GCP.to_owned() + &queues::gcp(queues),
         Side::Vault => VAULT.to_owned(),
     }
 }
 
-/// What `events` does with a queue. Removing a message is the acknowledgement.
-const QUEUE: [&str; 5] = [
-    "sqs:ReceiveMessage",
-    "sqs:DeleteMessage",
-    "sqs:ChangeMessageVisibility",
-    "sqs:GetQueueAttributes",
-    "sqs:ListQueueTags",
-];
-
 /// JSON has no comments, so the name of a statement says when it is needed.
-fn aws() -> String {
+fn aws(queues: Option<&[Address]>) -> String {
     let secrets = json!("arn:aws:secretsmanager:*:*:secret:*");
     let parameters = json!("arn:aws:ssm:*:*:parameter/*");
     let mut statements = aws_statements(&secrets, &parameters);
-    statements.push(statement(
-        "OnlyForEvents",
-        &QUEUE,
-        "arn:aws:sqs:*:*:eso-sync-*",
-    ));
-    let dead = "arn:aws:sqs:*:*:eso-sync-*-dead";
-    statements.push(statement(
-        "OnlyForDeadLettersOfEvents",
-        &["sqs:GetQueueAttributes"],
-        dead,
-    ));
+    statements.extend(queues::statements(queues));
     let policy = aws_policy(&statements);
     format!("{policy:#}\n")
 }
@@ -157,15 +141,6 @@ az keyvault set-policy --name "$VAULT" --object-id "$PRINCIPAL_ID" --secret-perm
 
 # If the identity only runs `advise --rotation`, this is enough in place of "Key Vault Secrets User". It permits no values:
 # az role assignment create --role "Key Vault Reader" --assignee "$PRINCIPAL_ID" --scope "$VAULT_ID"
-
-# Only needed for `events`, for each queue, and for its poison queue:
-QUEUES="/subscriptions/$SUBSCRIPTION/resourceGroups/$GROUP/providers/Microsoft.Storage/storageAccounts/$ACCOUNT/queueServices/default/queues"
-az role assignment create --role "Storage Queue Data Contributor" --assignee "$PRINCIPAL_ID" --scope "$QUEUES/$QUEUE"
-az role assignment create --role "Storage Queue Data Message Sender" --assignee "$PRINCIPAL_ID" --scope "$QUEUES/$POISON_QUEUE"
-az role assignment create --role "Storage Queue Data Reader" --assignee "$PRINCIPAL_ID" --scope "$QUEUES/$POISON_QUEUE"
-
-# The owner of the queue: this cluster.
-az storage queue metadata update --auth-mode login --account-name "$ACCOUNT" --name "$QUEUE" --metadata "eso_sync_cluster=$(kubectl get namespace kube-system -o jsonpath='{.metadata.uid}')"
 "#;
 
 const GCP: &str = r#"# For each project, or for single secrets with `gcloud secrets add-iam-policy-binding "$SECRET"`:
@@ -174,13 +149,6 @@ gcloud projects add-iam-policy-binding "$PROJECT" --member "$MEMBER" --role role
 # Only needed for `find`, `metadataPolicy: Fetch`, `secretVersionSelectionPolicy: LatestOrFetch` or `advise --rotation`, which needs no
 # other role:
 gcloud projects add-iam-policy-binding "$PROJECT" --member "$MEMBER" --role roles/secretmanager.viewer
-
-# Only needed for `events`, for each subscription:
-gcloud pubsub subscriptions add-iam-policy-binding "$SUBSCRIPTION" --member "$MEMBER" --role roles/pubsub.subscriber
-gcloud pubsub subscriptions add-iam-policy-binding "$SUBSCRIPTION" --member "$MEMBER" --role roles/pubsub.viewer
-
-# The owner of the subscription: this cluster.
-gcloud pubsub subscriptions update "$SUBSCRIPTION" --update-labels "eso-sync-cluster=$(kubectl get namespace kube-system -o jsonpath='{.metadata.uid}')"
 "#;
 
 const VAULT: &str = r#"# For each KV version 2 mount. Replace `kv` with its path.
@@ -217,7 +185,7 @@ mod tests {
 
     #[test]
     fn the_aws_policy_only_allows_reading() {
-        let policy: Value = serde_json::from_str(&rights(Side::Aws)).unwrap();
+        let policy: Value = serde_json::from_str(&rights(Side::Aws, None)).unwrap();
         let statements = policy["Statement"].as_array().unwrap();
         let lines: Vec<String> = statements
             .iter()
@@ -260,7 +228,7 @@ mod tests {
             (Side::Gcp, "roles/secretmanager.secretAccessor"),
             (Side::Vault, "path \"kv/data/*\""),
         ] {
-            assert!(rights(side).contains(right), "{side:?}");
+            assert!(rights(side, None).contains(right), "{side:?}");
         }
     }
 
@@ -282,7 +250,7 @@ mod tests {
         ];
         for side in Side::value_variants() {
             // The only change is the acknowledgement of a message.
-            let rights = rights(*side).replace("sqs:DeleteMessage", "");
+            let rights = rights(*side, None).replace("sqs:DeleteMessage", "");
             for change in changes {
                 assert!(!rights.contains(change), "{side:?}: {change}");
             }

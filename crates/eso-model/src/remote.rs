@@ -12,7 +12,7 @@ pub mod vault;
 
 pub use self::{
     index::{Certainty, Index, Use, Why},
-    key::{InvalidKey, RemoteKey},
+    key::{InvalidKey, RemoteKey, partition},
     place::Place,
     realm::Realm,
 };

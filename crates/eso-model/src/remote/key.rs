@@ -129,6 +129,15 @@ fn of_resource(text: &str) -> Option<RemoteKey> {
     })
 }
 
+/// The first part of the ARNs in a region.
+pub fn partition(region: &str) -> &'static str {
+    match region {
+        region if region.starts_with("cn-") => "aws-cn",
+        region if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    }
+}
+
 /// The ARN of a secret or a parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Arn<'a> {

@@ -10,6 +10,7 @@ use aws_sdk_sts::operation::{
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use cluster::cause::{self, Certificate};
 use eso_model::expected::Failure;
+pub(super) use eso_model::remote::partition;
 
 use crate::{
     Answered, Unread,
@@ -328,14 +329,6 @@ fn caller(text: &str) -> Option<(String, String)> {
         && account.len() == 12
         && account.bytes().all(|byte| byte.is_ascii_digit());
     good.then(|| (partition.to_owned(), account.to_owned()))
-}
-
-pub(super) fn partition(region: &str) -> &'static str {
-    match region {
-        region if region.starts_with("cn-") => "aws-cn",
-        region if region.starts_with("us-gov-") => "aws-us-gov",
-        _ => "aws",
-    }
 }
 
 /// True if the request was not sent because there was no connection. After any other error, AWS may have received it.
