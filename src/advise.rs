@@ -8,16 +8,16 @@ mod coverage;
 mod document;
 mod rotation;
 mod sheet;
+mod stores;
 mod suggest;
 mod text;
 mod units;
 mod warnings;
 
 pub use self::{
-    document::{
-        Advice, AdviceItem, AdviceQuota, AdviceRotation, AdviceStore, AdviceSummary, Owner, advice,
-    },
+    document::{Advice, AdviceItem, AdviceQuota, AdviceRotation, AdviceSummary, Owner, advice},
     rotation::{RotationState, Rotations, Users, rotated},
+    stores::AdviceStore,
     suggest::{Reason, Verdict},
     text::text,
     units::Facts,

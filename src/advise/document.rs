@@ -5,17 +5,15 @@ use std::{
     time::Duration,
 };
 
-use eso_model::{
-    ProviderKind, ProviderName, QuotaKey, StoreKey, duration::GoDuration, refresh::Refresh,
-};
+use eso_model::{ProviderKind, ProviderName, QuotaKey, duration::GoDuration, refresh::Refresh};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
     MONTH,
-    coverage::covers,
     rotation::{KeyRotation, RotationState},
+    stores::{AdviceStore, Intervals, stores},
     suggest::{Needs, Reason, Suggestion, Verdict, queue, suggest},
     units::{Facts, Member, Unit, interval_of},
     warnings::{AdviceWarning, warnings},
@@ -106,37 +104,6 @@ pub struct AdviceQuota {
     /// The month of the provider's default quota.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_of: Option<&'static str>,
-}
-
-/// One store.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AdviceStore {
-    /// `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`.
-    pub store: Foreign,
-    /// The provider; absent if the store could not be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub provider: Option<String>,
-    /// The number of ExternalSecrets that read from it.
-    pub external_secrets: usize,
-    /// Provider calls a month.
-    pub reads_per_month: f64,
-    /// Their cost in US dollars; absent if the price is not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub usd_per_month: Option<f64>,
-    /// Provider calls a month with the suggested intervals.
-    pub suggested_reads_per_month: f64,
-    /// Their cost in US dollars; absent if the price is not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub suggested_usd_per_month: Option<f64>,
-    /// The share of the provider's quota that all stores of the same account use; absent without a known quota.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub quota_share: Option<f64>,
-    /// The same with the suggested intervals.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub suggested_quota_share: Option<f64>,
-    /// True if a queue of `events.queues` is for its cloud, region and account.
-    pub covered_by_events: bool,
 }
 
 /// One ExternalSecret.
@@ -278,6 +245,13 @@ pub fn advice(facts: Facts<'_>, run: Run) -> Advice {
     items.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     let patches = units.iter().zip(&suggestions);
     let patches = patches.filter_map(|(unit, suggestion)| patch(unit, *suggestion));
+    let of_stores = Intervals {
+        present: &present,
+        suggested: &intervals,
+        now: &now,
+        then: &then,
+        queue,
+    };
     let mut advice = Advice {
         api_version: API_VERSION,
         kind: "Advice",
@@ -285,7 +259,7 @@ pub fn advice(facts: Facts<'_>, run: Run) -> Advice {
         summary: summary(&items, [&now, &then], advise),
         prices: prices(&now, advise),
         quotas: quotas(&now, advise),
-        stores: stores(&units, [&present, &intervals], [&now, &then], facts),
+        stores: stores(&units, &of_stores, facts),
         items,
         warnings: warnings(&units, &then, facts),
         gaps: inventory.gaps.iter().map(DocumentGap::from).collect(),
@@ -436,59 +410,8 @@ fn prices(needs: &Needs, advise: &Advise) -> Vec<AdvicePrice> {
     read(needs).into_iter().map(of).collect()
 }
 
-fn stores(
-    units: &[Unit<'_>],
-    [present, then]: [&[Option<Duration>]; 2],
-    [now_all, then_all]: [&Needs; 2],
-    facts: Facts<'_>,
-) -> Vec<AdviceStore> {
-    #[derive(Default)]
-    struct Sum {
-        count: usize,
-        reads: [f64; 2],
-    }
-    let mut sums: BTreeMap<&StoreKey, Sum> = BTreeMap::new();
-    for ((unit, present), then) in units.iter().zip(present).zip(then) {
-        for member in &unit.members {
-            for (store, calls) in &member.charges.stores {
-                let sum = sums.entry(store).or_default();
-                sum.count += 1;
-                for (reads, interval) in sum.reads.iter_mut().zip([present, then]) {
-                    let times = interval.map_or(0.0, |it| MONTH / it.as_secs_f64());
-                    *reads += f64::from(*calls) * times;
-                }
-            }
-        }
-    }
-    let of = |(key, sum): (&StoreKey, Sum)| {
-        let store = facts.inventory.store(key);
-        let usd = |reads: f64| {
-            facts
-                .advise
-                .prices
-                .cost(&store?.provider, reads)
-                .map(rounded)
-        };
-        let share = |needs: &Needs| needs.share(&store?.quota, facts.advise).map(rounded);
-        let [now, then] = sum.reads;
-        AdviceStore {
-            store: key.to_string().into(),
-            provider: store.map(|store| store.provider.to_string()),
-            external_secrets: sum.count,
-            reads_per_month: now.round(),
-            usd_per_month: usd(now),
-            suggested_reads_per_month: then.round(),
-            suggested_usd_per_month: usd(then),
-            quota_share: share(now_all),
-            suggested_quota_share: share(then_all),
-            covered_by_events: store.is_some_and(|store| covers(facts.queues, store)),
-        }
-    };
-    sums.into_iter().map(of).collect()
-}
-
 /// Rounded to a millionth.
-fn rounded(number: f64) -> f64 {
+pub(super) fn rounded(number: f64) -> f64 {
     // Adding zero turns -0 into 0.
     (number * 1e6).round() / 1e6 + 0.0
 }

@@ -3,7 +3,7 @@
 use super::{
     document::{Advice, AdviceItem},
     suggest::Verdict,
-    text::{dollars, interval, totals, unknown_rotations},
+    text::{dollars, interval, not_looked_up, totals, unknown_rotations},
 };
 use crate::{
     foreign::Foreign,
@@ -27,9 +27,7 @@ impl Tabular for Advice {
         });
         let unknown = unknown_rotations(self).into_iter().map(|(why, keys)| {
             let keys: Vec<&str> = keys.iter().map(Foreign::exact).collect();
-            let (keys, why) = (keys.join(", "), why.exact());
-            let text = format!("could not look up the rotation of {keys}: {why}");
-            Note::new(Level::Unknown, text)
+            Note::new(Level::Unknown, not_looked_up(&keys.join(", "), why.exact()))
         });
         Sheet {
             kind: self.kind.to_owned(),

@@ -149,6 +149,34 @@ fn reads_cost_what_the_price_list_says() {
     }
 }
 
+#[test]
+fn store_has_the_staleness_and_load_of_its_external_secrets() {
+    let all = [
+        es("a", "aws", every(60)),
+        es("b", "aws", every(3600)),
+        es("c", "aws", Refresh::CreatedOnce),
+        es("d", "vault", Refresh::OnChange),
+    ];
+    let advice = advise(&all, &Advise::default());
+    let [aws, vault] = &*advice.stores else {
+        panic!("{:?}", advice.stores)
+    };
+    assert_eq!(aws.mean_staleness_seconds, Some(915.0));
+    let worst = advice.items[1].worst_staleness_seconds;
+    assert_eq!(aws.worst_staleness_seconds, worst);
+    let loads: f64 = advice.items.iter().map(|item| item.operator_load).sum();
+    assert!((aws.operator_load - loads).abs() < 1e-5, "{aws:?}");
+    // Both are suggested five minutes.
+    assert_eq!(aws.suggested_mean_staleness_seconds, Some(150.0));
+    assert_eq!(aws.suggested_worst_staleness_seconds, Some(301.0));
+    assert!(aws.suggested_operator_load < aws.operator_load);
+    assert_eq!(
+        (vault.mean_staleness_seconds, vault.worst_staleness_seconds),
+        (None, None)
+    );
+    assert_eq!(vault.operator_load, 0.0);
+}
+
 /// One key, one change a month. The best interval is 307 s at a dollar an hour, 27 min at 3.6 cents, 40 s at 60 dollars.
 #[test]
 fn the_best_interval_balances_reads_and_old_values() {

@@ -9,8 +9,9 @@ use std::{
 use eso_model::duration::GoDuration;
 
 use super::{
-    document::{Advice, AdviceItem, AdviceRotation, AdviceStore},
+    document::{Advice, AdviceItem, AdviceRotation},
     rotation::RotationState,
+    stores::AdviceStore,
     suggest::Verdict,
 };
 use crate::{
@@ -20,31 +21,36 @@ use crate::{
 };
 
 /// The columns of ExternalSecrets.
-const ITEMS: [Header; 11] = [
+const ITEMS: [Header; 13] = [
     Header::name("NAMESPACE"),
     Header::name("NAME"),
-    Header::name("STORE").left_out(6),
+    Header::name("STORE").left_out(8),
     Header::whole("INTERVAL"),
-    Header::whole("READS/MONTH").left_out(4),
-    Header::whole("$/MONTH").left_out(5),
-    Header::whole("STALE (MEAN)").left_out(1),
-    Header::whole("STALE (WORST)").left_out(3),
+    Header::whole("READS/MONTH").left_out(6),
+    Header::whole("$/MONTH").left_out(7),
+    Header::whole("STALE (MEAN)").left_out(3),
+    Header::whole("STALE (WORST)").left_out(5),
+    Header::whole("QUOTA").left_out(1),
+    Header::whole("OPERATOR").left_out(2),
     Header::whole("VERDICT"),
     Header::whole("SUGGESTED"),
-    Header::whole("SAVES $/MONTH").left_out(2),
+    Header::whole("SAVES $/MONTH").left_out(4),
 ];
 
 /// The columns of stores.
-const STORES: [Header; 9] = [
+const STORES: [Header; 12] = [
     Header::name("STORE"),
-    Header::name("PROVIDER").left_out(5),
-    Header::whole("USED BY").left_out(1),
+    Header::name("PROVIDER").left_out(8),
+    Header::whole("USED BY").left_out(4),
     Header::whole("READS/MONTH"),
     Header::whole("$/MONTH"),
-    Header::whole("QUOTA").left_out(6),
-    Header::whole("SUGGESTED READS").left_out(3),
-    Header::whole("SUGGESTED $").left_out(4),
-    Header::whole("SUGGESTED QUOTA").left_out(2),
+    Header::whole("STALE (MEAN)").left_out(1),
+    Header::whole("STALE (WORST)").left_out(3),
+    Header::whole("QUOTA").left_out(9),
+    Header::whole("OPERATOR").left_out(2),
+    Header::whole("SUGGESTED READS").left_out(6),
+    Header::whole("SUGGESTED $").left_out(7),
+    Header::whole("SUGGESTED QUOTA").left_out(5),
 ];
 
 /// The columns of keys, with `--rotation`.
@@ -91,11 +97,7 @@ pub fn text(advice: &Advice, view: &View) -> String {
     }
     for (why, keys) in unknown_rotations(advice) {
         let keys = foreign::first(view.names(), keys.into_iter());
-        let _ = write!(
-            text,
-            "\ncould not look up the rotation of {keys}: {}\n",
-            why.terminal()
-        );
+        let _ = write!(text, "\n{}\n", not_looked_up(&keys, &why.terminal()));
     }
     for gap in &advice.gaps {
         let within = gap.namespace.as_ref();
@@ -135,6 +137,8 @@ fn row(item: &AdviceItem) -> Vec<String> {
         item.usd_per_month.map_or_else(dash, dollars),
         item.mean_staleness_seconds.map_or_else(dash, duration),
         item.worst_staleness_seconds.map_or_else(dash, duration),
+        item.quota_share.map_or_else(dash, percent),
+        percent(item.operator_load),
         verdict,
         item.suggested_interval.clone().unwrap_or_else(dash),
         item.saved_usd_per_month.map_or_else(dash, dollars),
@@ -151,7 +155,10 @@ fn store_row(store: &AdviceStore) -> Vec<String> {
         store.external_secrets.to_string(),
         format!("{:.0}", store.reads_per_month),
         store.usd_per_month.map_or_else(dash, dollars),
+        store.mean_staleness_seconds.map_or_else(dash, duration),
+        store.worst_staleness_seconds.map_or_else(dash, duration),
         store.quota_share.map_or_else(dash, percent),
+        percent(store.operator_load),
         format!("{:.0}", store.suggested_reads_per_month),
         store.suggested_usd_per_month.map_or_else(dash, dollars),
         store.suggested_quota_share.map_or_else(dash, percent),
@@ -181,6 +188,11 @@ pub(super) fn unknown_rotations(advice: &Advice) -> BTreeMap<Foreign, BTreeSet<F
         }
     }
     unknown
+}
+
+/// Says that the rotations of these keys are not known.
+pub(super) fn not_looked_up(keys: &str, why: &str) -> String {
+    format!("could not look up the rotation of {keys}: {why}")
 }
 
 fn rotation_row(rotation: &AdviceRotation) -> Vec<String> {
