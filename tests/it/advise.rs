@@ -85,7 +85,7 @@ async fn rotation_is_looked_up_with_the_credentials_of_the_store() {
         outcome
     };
     let item = asked(&world, &["-o", "json"]).await.document()["items"][0].clone();
-    let rotation = json!({"store": format!("SecretStore/{ns}/aws"), "key": "db", "state": "scheduled",
+    let rotation = json!({"store": format!("SecretStore/{ns}/store"), "key": "db", "state": "scheduled",
         "next": "2027-01-15T08:00:00Z", "periodSeconds": 2_592_000, "overlapSeconds": 2_592_000});
     assert_eq!(item["rotations"], json!([rotation]));
     // An hour, where six are early enough.

@@ -13,7 +13,7 @@ mod only;
 mod programs;
 mod sandbox;
 mod services;
-mod targets;
+pub(crate) mod targets;
 
 use crate::support::{Outcome, Workspace};
 

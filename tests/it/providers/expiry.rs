@@ -1,5 +1,6 @@
 //! Credentials that end in the middle of a run, for each provider, behind a proxy that knows which ones are still valid. Azure has the
-//! same tests with its double over TLS (`azure::tests::login` in `crates/providers`), because its host names are fixed.
+//! same tests with its double over TLS (`azure::tests::login` in `crates/providers`), because its host names are fixed, and those of
+//! `credentials::own` with the double behind a proxy.
 
 use std::{
     any::Any,

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A provider.
-pub(super) trait Target: Sized {
+pub(crate) trait Target: Sized {
     /// A place in which no other test has secrets of this owner.
     async fn start(owner: &str) -> Self;
 
@@ -76,9 +76,9 @@ pub(super) trait Target: Sized {
 }
 
 /// How a job reaches a provider.
-pub(super) struct Route {
+pub(crate) struct Route {
     /// The address that the job gets.
-    pub(super) url: String,
+    pub(crate) url: String,
     proxy: Proxy,
     /// Connects Azure's hosts to the proxy.
     _tunnel: Option<Tunnel>,
@@ -95,7 +95,7 @@ impl Route {
     }
 
     /// The requests so far.
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         self.proxy.asked()
     }
 }
@@ -277,10 +277,10 @@ impl Target for SecretManager {
 }
 
 /// Azure Key Vault: the double that Azure's own clients accept, under Azure's host names.
-pub(super) struct KeyVault {
-    service: Service,
+pub(crate) struct KeyVault {
+    pub(crate) service: Service,
     /// The certificate of the double, its key, and the folder that contains both.
-    certificate: String,
+    pub(crate) certificate: String,
     key: String,
     _folder: TempDir,
 }
