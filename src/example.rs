@@ -24,7 +24,9 @@ pub fn choose(cli: &mut Cli) -> Option<String> {
     let chosen = match &mut cli.command {
         Command::Sync(args) if is_anywhere && selects_in_a_namespace(args) => {
             args.select.all_namespaces = true;
-            return Some(format!("the namespace `default` is empty, so this selects in all namespaces: eso-sync sync -A {flags}"));
+            return Some(format!(
+                "the namespace `default` is empty, so this selects in all namespaces: eso-sync sync -A {flags}"
+            ));
         }
         Command::Diagnose(_) | Command::Sync(_) if is_elsewhere => None,
         Command::Diagnose(args) => name(args, example.name).then(|| {

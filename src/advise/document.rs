@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{
     MONTH,
     rotation::{KeyRotation, RotationState},
-    stores::{AdviceStore, Intervals, stores},
+    stores::{AdviceStore, Intervals, rounded, stores},
     suggest::{Needs, Reason, Suggestion, Verdict, queue, suggest},
     units::{Facts, Member, Unit, interval_of},
     warnings::{AdviceWarning, warnings},
@@ -408,12 +408,6 @@ fn prices(needs: &Needs, advise: &Advise) -> Vec<AdvicePrice> {
         }
     };
     read(needs).into_iter().map(of).collect()
-}
-
-/// Rounded to a millionth.
-pub(super) fn rounded(number: f64) -> f64 {
-    // Adding zero turns -0 into 0.
-    (number * 1e6).round() / 1e6 + 0.0
 }
 
 impl Advice {

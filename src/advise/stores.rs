@@ -9,11 +9,16 @@ use serde::Serialize;
 use super::{
     MONTH,
     coverage::covers,
-    document::rounded,
     suggest::Needs,
     units::{Facts, Unit, count},
 };
 use crate::foreign::Foreign;
+
+/// Rounded to a millionth.
+pub(super) fn rounded(number: f64) -> f64 {
+    // Adding zero turns -0 into 0.
+    (number * 1e6).round() / 1e6 + 0.0
+}
 
 /// One store.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]

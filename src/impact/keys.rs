@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use eso_model::expected::{MoreKeys, Reached, Read, Spec, SpecNames, reached};
+use eso_model::{
+    expected::{Read, Spec, SpecNames},
+    reached::{MoreKeys, Reached, reached},
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 

@@ -185,27 +185,29 @@ const BASE: &str = r"
 apiVersion: external-secrets.io/VERSION
 kind: SecretStore
 metadata: {name: NS-store, namespace: NS}
-spec: {provider: {fake: {data: [{key: a, value: one}]}}}
+spec: {provider: {fake: {data: [{key: a, value: one}, {key: b, value: one}]}}}
 ---
 apiVersion: external-secrets.io/VERSION
 kind: ExternalSecret
-metadata: {name: edited, namespace: NS}
+metadata: {name: behind, namespace: NS}
 spec: {refreshInterval: 24h, secretStoreRef: {name: NS-store, kind: SecretStore}, data: [{secretKey: k, remoteRef: {key: a}}]}
 ---
 apiVersion: external-secrets.io/VERSION
 kind: ExternalSecret
 metadata: {name: fine, namespace: NS}
-spec: {refreshInterval: 24h, secretStoreRef: {name: NS-store, kind: SecretStore}, data: [{secretKey: k, remoteRef: {key: a}}]}
+spec: {refreshInterval: 24h, secretStoreRef: {name: NS-store, kind: SecretStore}, data: [{secretKey: k, remoteRef: {key: b}}]}
 ";
 
 /// From nothing to a plan that names what is wrong, with no other file and no flag that `init` did not print.
 async fn init_alone_leads_to_a_useful_plan(world: World) {
     world.apply_yaml(BASE).await;
-    for name in ["edited", "fine"] {
+    for name in ["behind", "fine"] {
         eventually("a Secret", async || world.get("Secret", name).await).await;
     }
-    let edit = json!({"data": {"k": "dHdv"}});
-    world.patch("Secret", "edited", &edit).await;
+    let data = json!([{"key": "a", "value": "two"}, {"key": "b", "value": "one"}]);
+    let rotated = json!({"spec": {"provider": {"fake": {"data": data}}}});
+    let store = format!("{}-store", world.namespace);
+    world.patch("SecretStore", &store, &rotated).await;
     let arguments = ["init", "-n", &world.namespace];
     let policy = world.bin.run(&arguments).await.exits(0).stdout.clone();
     let policy = world.bin.file("policy.yaml", &policy);
@@ -223,7 +225,7 @@ async fn init_alone_leads_to_a_useful_plan(world: World) {
         (text("name"), text("action"), text("verdict"))
     });
     let told: Vec<(String, String, String)> = told.collect();
-    let expected = [("edited", "sync", "tampered"), ("fine", "skip", "in-sync")];
+    let expected = [("behind", "sync", "stale"), ("fine", "skip", "in-sync")];
     let expected =
         expected.map(|(name, action, verdict)| (name.into(), action.into(), verdict.into()));
     assert_eq!(told, expected);

@@ -11,6 +11,7 @@ pub mod gjson;
 pub mod gojson;
 mod id;
 pub mod provider;
+pub mod reached;
 pub mod refresh;
 pub mod remote;
 pub mod rotation;

@@ -48,7 +48,7 @@ pub fn reads(spec: &Spec) -> Vec<Read> {
 }
 
 /// Returns the read for an entry of `data` or for `extract`; None if no store is named.
-pub(super) fn of_ref(spec: &Spec, source: Option<&SourceRef>, remote: &RemoteRef) -> Option<Read> {
+pub(crate) fn of_ref(spec: &Spec, source: Option<&SourceRef>, remote: &RemoteRef) -> Option<Read> {
     Some(Read {
         store: store(spec, source)?,
         what: What::Secret {
@@ -72,7 +72,7 @@ pub(super) fn of_find(spec: &Spec, source: Option<&SourceRef>, find: &Find) -> O
 }
 
 /// Returns the read for an entry of `dataFrom`; None for a generator.
-pub(super) fn of_data_from(spec: &Spec, entry: &DataFrom) -> Option<Read> {
+pub(crate) fn of_data_from(spec: &Spec, entry: &DataFrom) -> Option<Read> {
     let source = entry.source_ref.as_ref();
     match (&entry.find, &entry.extract) {
         (Some(find), _) => of_find(spec, source, find),

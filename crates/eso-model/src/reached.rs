@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value as Json};
 
-use super::{
-    read::{Read, of_data_from, of_ref},
-    spec::{DataFrom, MergePolicy, MergeStrategy, Spec, Template},
+use crate::{
+    expected::{DataFrom, MergePolicy, MergeStrategy, Read, Spec, Template, of_data_from, of_ref},
+    template::{Uses, uses},
 };
-use crate::template::{Uses, uses};
 
 /// The keys of a target Secret that a change reaches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -168,7 +167,8 @@ fn is_data(from: &Map<String, Json>) -> bool {
 mod tests {
     use serde_json::json;
 
-    use super::{super::What, *};
+    use super::*;
+    use crate::expected::What;
 
     /// The keys that a change of the remote key `db`, or of the Secret `text`, reaches.
     fn of(mut spec: Json) -> String {
