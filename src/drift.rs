@@ -6,6 +6,7 @@
 //!
 //! Values stay inside [`check`]. It compares and returns only fingerprints (with a key of the run), key names and verdicts.
 
+pub mod awaited;
 pub mod check;
 pub mod judge;
 mod read;

@@ -13,6 +13,7 @@ mod ends;
 mod inbox;
 mod rounds;
 mod sheet;
+mod sight;
 pub mod story;
 mod tally;
 
@@ -93,7 +94,12 @@ impl Job<'_> {
         if self.queues.is_empty() {
             return Ok(());
         }
-        let mut inbox = Inbox::new(self.queues, decoder(self.events), self.events);
+        let mut inbox = Inbox::new(
+            self.queues,
+            decoder(self.events),
+            self.events,
+            session.world.clock,
+        );
         loop {
             self.wait_for_the_lock(end).await?;
             let left = end.saturating_duration_since(Instant::now());

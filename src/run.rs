@@ -16,7 +16,7 @@ use crate::{
     asked::Named,
     cli::TableArgs,
     discover::{Discovered, discover},
-    drift::check::Check,
+    drift::{awaited::Awaited, check::Check},
     exit::Exit,
     exit::decide::{Tells, exit_of},
     failure::Failure,
@@ -68,6 +68,8 @@ pub struct Context<'a> {
     pub holds: bool,
     /// Narrows the selection to some ExternalSecrets of the inventory.
     pub only: Option<&'a Narrow<'a>>,
+    /// Values that the drift check must read.
+    pub awaited: Option<Awaited<'a>>,
 }
 
 /// Returns the part of an inventory that a run is about.
@@ -117,6 +119,7 @@ pub async fn read_and_plan(
         options,
         holds,
         only,
+        awaited,
     } = context;
     let (cluster, clock) = (&connected.cluster, session.world.clock);
     let options = options.filter(|_| !policy.restart.is_empty());
@@ -133,9 +136,18 @@ pub async fn read_and_plan(
     named.check_found(&selected, cluster).await?;
     let (mut check, mut findings) = (None, Findings::default());
     if policy.drift.enabled {
-        let check = check.insert(connected.check(session, policy, &mut discovered)?);
-        let wanted = selected.checked();
-        let checking = check.first(&inventory, &wanted, session.world.check_ends());
+        let mut new = connected.check(session, policy, &mut discovered)?;
+        if awaited.is_some() {
+            new = new.keeping_versions();
+        }
+        let check = check.insert(new);
+        let (wanted, end) = (selected.checked(), session.world.check_ends());
+        let checking = async {
+            match awaited {
+                Some(awaited) => awaited.check(check, &inventory, &wanted, end).await,
+                None => check.first(&inventory, &wanted, end).await,
+            }
+        };
         let checking = session.in_phase(Phase::Check, checking);
         findings = session.unless_stopped(checking).await?;
     }

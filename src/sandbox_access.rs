@@ -100,7 +100,7 @@ impl Reader {
                     .value(key)
                     .map_err(|error| self.failed(error))?;
                 match value {
-                    Some(text) => self.raw(&text).map(Answered::One),
+                    Some(text) => self.raw(&text).map(|raw| Answered::One(raw, None)),
                     None => Ok(Answered::NotFound),
                 }
             }

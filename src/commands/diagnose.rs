@@ -48,6 +48,7 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
         options: options.as_ref(),
         holds: false,
         only: None,
+        awaited: None,
     };
     let (snapshot, plan) = read_and_plan(context, Named::default()).await?;
     let inventory = &snapshot.discovered.inventory;

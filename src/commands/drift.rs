@@ -34,6 +34,7 @@ pub(super) async fn drift(session: &Session, args: DriftArgs) -> Result<Exit, Fa
         options: None,
         holds: false,
         only: narrowing.as_ref().map(|only| only as &Narrow<'_>),
+        awaited: None,
     };
     let (plan, heading) = {
         let (snapshot, plan) = read_and_plan(context, chosen.named(&args.select)).await?;

@@ -40,6 +40,7 @@ pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Fail
         options: Some(&options),
         holds: true,
         only: narrowing.as_ref().map(|only| only as &Narrow<'_>),
+        awaited: None,
     };
     let (plan, heading) = {
         let (snapshot, plan) = read_and_plan(context, chosen.named(&args.select)).await?;

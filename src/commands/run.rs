@@ -52,6 +52,7 @@ pub(super) async fn by_policy(
             options: Some(&options),
             holds: true,
             only: narrowing.as_ref().map(|only| only as &Narrow<'_>),
+            awaited: None,
         },
         lock_namespace,
         named: chosen.policy_has(&args.names),

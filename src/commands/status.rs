@@ -42,6 +42,7 @@ pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, 
         options: Some(&options),
         holds: false,
         only: narrowing.as_ref().map(|only| only as &Narrow<'_>),
+        awaited: None,
     };
     let digest = chosen.digest(&loaded);
     let look = async |named: Named<'_>| {

@@ -43,6 +43,7 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Fail
             options: Some(&options),
             holds: true,
             only: None,
+            awaited: None,
         },
         lock_namespace,
         named: Named {

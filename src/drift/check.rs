@@ -11,12 +11,13 @@ use std::{
 
 use cluster::Cluster;
 use eso_model::{
-    Id,
+    Id, StoreKey,
     budget::{Budget, Limits},
     expected::{
         Content, CreationPolicy, DeletionPolicy, HeldValues, NotComputable, Read, Spec, SpecNames,
         Unverifiable, What, expected, members, reads, why,
     },
+    version::ReadVersion,
 };
 use futures::{FutureExt as _, StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered};
 use pace::{NotDone, Workers};
@@ -78,6 +79,20 @@ pub struct Check {
     key_names: KeyNames,
     /// The reads of the last check, if it checked only a few ExternalSecrets.
     facts: BTreeMap<Id, Vec<ReadFact>>,
+    /// The versions that were read last, if they are kept.
+    versions: Option<Versions>,
+}
+
+/// The versions of the values that ExternalSecrets read last.
+pub type Versions = BTreeMap<Id, Vec<VersionOf>>;
+
+/// The version that one read returned.
+#[derive(Clone, Debug)]
+pub struct VersionOf {
+    pub store: StoreKey,
+    pub what: What,
+    /// None if the provider's answer names no version.
+    pub version: Option<ReadVersion>,
 }
 
 /// The ends of the two reads of a check.
@@ -126,6 +141,7 @@ impl Check {
             key: Arc::new(RunKey::from_bytes(*bytes)),
             key_names: policy.safety.key_names,
             facts: BTreeMap::new(),
+            versions: None,
         })
     }
 
@@ -134,6 +150,15 @@ impl Check {
     pub fn ending(self, deadline: Option<Instant>) -> Self {
         Self {
             reader: self.reader.ending(deadline),
+            ..self
+        }
+    }
+
+    /// Keeps the versions of the values that are read.
+    #[must_use]
+    pub fn keeping_versions(self) -> Self {
+        Self {
+            versions: Some(Versions::new()),
             ..self
         }
     }
@@ -164,6 +189,11 @@ impl Check {
             second: end,
         };
         self.twice(inventory, wanted, until).await
+    }
+
+    /// The versions of the values that were read last, for each ExternalSecret that was checked. None if they are not kept.
+    pub fn versions(&self) -> Option<&Versions> {
+        self.versions.as_ref()
     }
 
     /// Checks these ExternalSecrets again, with new reads only.
@@ -235,7 +265,10 @@ impl Check {
             groups: &groups,
             targets: &targets,
             templates: read::Templates::new(&self.cluster),
-            keeps_facts: wanted.len() <= FACTS_UP_TO,
+            keeps: Keeps {
+                facts: wanted.len() <= FACTS_UP_TO,
+                versions: self.versions.is_some(),
+            },
         };
         let mut round = self.reader.round(judging.wanted(), until).await;
         let mut judged = FuturesUnordered::new();
@@ -253,8 +286,11 @@ impl Check {
                 biased;
                 Some(group) = judged.next() => {
                     let group: Vec<Judgment> = group;
-                    for (id, finding, facts) in group {
+                    for Judgment { id, finding, facts, versions } in group {
                         self.facts.extend(facts.map(|facts| (id.clone(), facts)));
+                        if let Some(kept) = &mut self.versions {
+                            kept.extend(versions.map(|versions| (id.clone(), versions)));
+                        }
                         findings.insert(id, finding);
                     }
                 }
@@ -289,11 +325,23 @@ struct Judging<'a> {
     groups: &'a [(Id, Vec<&'a ExternalSecret>)],
     targets: &'a BTreeMap<Id, Target>,
     templates: read::Templates<'a>,
-    keeps_facts: bool,
+    keeps: Keeps,
 }
 
-/// The finding for one ExternalSecret, and its reads if they are kept.
-type Judgment = (Id, Finding, Option<Vec<ReadFact>>);
+/// What is kept of the reads.
+#[derive(Clone, Copy)]
+struct Keeps {
+    facts: bool,
+    versions: bool,
+}
+
+/// The finding for one ExternalSecret, and what is kept of its reads.
+struct Judgment {
+    id: Id,
+    finding: Finding,
+    facts: Option<Vec<ReadFact>>,
+    versions: Option<Vec<VersionOf>>,
+}
 
 impl<'a> Judging<'a> {
     /// The groups as input of the reader.
@@ -339,7 +387,7 @@ impl<'a> Judging<'a> {
             key: Arc::clone(self.secrets.key),
             key_names: self.key_names,
             limits: Limits::in_namespace_of(count),
-            keeps_facts: self.keeps_facts,
+            keeps: self.keeps,
         };
         let judged = workers.compute(&id.namespace, move || group.judge());
         judged.await.unwrap_or_else(|_| failed(members))
@@ -349,9 +397,11 @@ impl<'a> Judging<'a> {
 /// The findings of a group that could not be computed, which is a bug.
 fn failed(members: &[&ExternalSecret]) -> Vec<Judgment> {
     let failed = || Unverifiable::new(why::SPEC, "computing the data failed unexpectedly");
-    let finding = |member: &&ExternalSecret| {
-        let finding = Finding::unverifiable(failed());
-        (member.id.clone(), finding, None)
+    let finding = |member: &&ExternalSecret| Judgment {
+        id: member.id.clone(),
+        finding: Finding::unverifiable(failed()),
+        facts: None,
+        versions: None,
     };
     members.iter().map(finding).collect()
 }
@@ -425,7 +475,7 @@ struct Group {
     key_names: KeyNames,
     /// The limits of each ExternalSecret.
     limits: Limits,
-    keeps_facts: bool,
+    keeps: Keeps,
 }
 
 impl Group {
@@ -451,8 +501,16 @@ impl Group {
                 finding.judged.clone_from(&data);
                 bound_keys(&mut finding);
                 finding.names.clone_from(&beyond);
-                let facts = self.keeps_facts.then(|| facts(subject, &self.answers));
-                (subject.id.clone(), finding, facts)
+                let Keeps {
+                    facts: keeps_facts,
+                    versions: keeps_versions,
+                } = self.keeps;
+                Judgment {
+                    id: subject.id.clone(),
+                    finding,
+                    facts: keeps_facts.then(|| facts(subject, &self.answers)),
+                    versions: keeps_versions.then(|| versions(subject, &self.answers)),
+                }
             })
             .collect()
     }
@@ -592,6 +650,16 @@ fn facts(subject: &Subject, answers: &Answers) -> Vec<ReadFact> {
         },
     };
     subject.reads.iter().map(fact).collect()
+}
+
+/// The versions of the values that this ExternalSecret needs.
+fn versions(subject: &Subject, answers: &Answers) -> Vec<VersionOf> {
+    let version = |read: &Read| VersionOf {
+        store: read.store.key(&subject.id.namespace),
+        what: read.what.clone(),
+        version: answers.version(read).cloned(),
+    };
+    subject.reads.iter().map(version).collect()
 }
 
 impl Unparsed {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use ::events::{Attempts, Disposal, End, Group, Says, dispose};
+use ::events::{Attempts, Disposal, End, Group, Says, Sight, dispose};
 use eso_model::Id;
 use jiff::Timestamp;
 
-use super::concern::Concerned;
+use super::{concern::Concerned, sight::Seen};
 use crate::{
     finding::Verdict,
     inventory::Inventory,
@@ -22,6 +22,10 @@ pub(super) struct Ended {
     pub(super) end: End,
     /// The ExternalSecrets that use the key, each with its own end.
     pub(super) of: BTreeMap<Id, End>,
+    /// What the reads show about the event.
+    pub(super) sight: Sight,
+    /// Nothing was read before.
+    pub(super) read_from: Timestamp,
     /// When the last of them was proven to hold the value.
     pub(super) proven: Timestamp,
 }
@@ -35,6 +39,8 @@ pub(super) struct Facts<'a> {
     pub(super) results: Option<&'a Results>,
     /// True if the operator's proof counts where nothing can be compared.
     pub(super) trusts_operator: bool,
+    /// When the run began.
+    pub(super) started: Timestamp,
     pub(super) now: Timestamp,
 }
 
@@ -48,37 +54,42 @@ impl Ended {
                 second
             }
         };
-        let proven = self.proven;
-        self.end = synced(self.end, second.end);
+        let first = self.end;
+        self.end = synced(first, second.end);
+        self.sight = second.sight;
+        self.read_from = second.read_from;
         let mut of = second.of;
         for (id, end) in &mut of {
             *end = self.of.get(id).map_or(*end, |first| synced(*first, *end));
         }
         self.of = of;
-        self.proven = if second.end == End::InSync {
-            proven
-        } else {
-            second.proven
-        };
+        if first == End::NotYetVisible || second.end != End::InSync {
+            self.proven = second.proven;
+        }
     }
 }
 
 /// Decides how the work for each group ended, in the same order.
-pub(super) fn ended(groups: &[Group], concerned: Concerned, facts: Facts<'_>) -> Vec<Ended> {
+pub(super) fn ended(
+    groups: &[Group],
+    concerned: Concerned,
+    seen: Vec<Seen>,
+    facts: Facts<'_>,
+) -> Vec<Ended> {
     let entries = facts.plan.items.entries();
     let by_id: BTreeMap<&Id, ItemAt> = entries.map(|(at, item)| (&item.id, at)).collect();
     let is_unlisted =
         |what: &str| what.starts_with("externalsecrets") || what.starts_with("namespaces");
     let mut gaps = facts.inventory.gaps.iter();
     let incomplete = gaps.any(|gap| is_unlisted(&gap.what));
-    let Concerned { of, unknown } = concerned;
-    let each = groups.iter().zip(of);
-    each.map(|(group, ids)| {
+    let Concerned { of, unknown, .. } = concerned;
+    let each = groups.iter().zip(of).zip(seen);
+    each.map(|((group, ids), seen)| {
         let end = |id: Id| {
             let end = match (group.says, by_id.get(&id)) {
                 (Says::Gone, _) => End::Gone,
                 (Says::Warning(_), _) => End::Warning,
-                (_, Some(at)) => of_item(facts, *at),
+                (_, Some(at)) => of_read(of_item(facts, *at), seen.missing.contains(&id)),
                 (_, None) => End::OutsideSelection,
             };
             (id, end)
@@ -94,6 +105,8 @@ pub(super) fn ended(groups: &[Group], concerned: Concerned, facts: Facts<'_>) ->
         Ended {
             end: of_group(group.says, of.values().copied(), incomplete),
             of,
+            sight: seen.sight,
+            read_from: facts.started,
             proven: proven.unwrap_or(facts.now),
         }
     })
@@ -129,6 +142,14 @@ fn need(end: End) -> Need {
         };
         dispose(end, attempts)
     })
+}
+
+/// What was compared with an older version than the event's is not done.
+const fn of_read(end: End, is_missing: bool) -> End {
+    match end {
+        End::InSync | End::Synced if is_missing => End::NotYetVisible,
+        end => end,
+    }
 }
 
 fn of_item(facts: Facts<'_>, at: ItemAt) -> End {
@@ -308,6 +329,17 @@ mod tests {
     }
 
     #[test]
+    fn read_of_an_older_version_keeps_the_message() {
+        let of = |end| [false, true].map(|is_missing| of_read(end, is_missing));
+        assert_eq!(of(End::InSync), [End::InSync, End::NotYetVisible]);
+        assert_eq!(of(End::Synced), [End::Synced, End::NotYetVisible]);
+        assert_eq!(of(End::Failed), [End::Failed, End::Failed]);
+        // Otherwise an ExternalSecret with a wrong configuration would have the message acknowledged at its last delivery.
+        let all = [End::LeftToRun, End::NotYetVisible].into_iter();
+        assert_eq!(of_group(Says::Changed, all, false), End::NotYetVisible);
+    }
+
+    #[test]
     fn second_run_confirms_what_the_first_one_synced() {
         let id = Id {
             namespace: "a".to_owned(),
@@ -316,6 +348,8 @@ mod tests {
         let ended = |end, second| Ended {
             end,
             of: BTreeMap::from([(id.clone(), end)]),
+            sight: Sight::Unknown,
+            read_from: Timestamp::from_second(second).unwrap(),
             proven: Timestamp::from_second(second).unwrap(),
         };
         let after = |first, second| {
@@ -329,5 +363,6 @@ mod tests {
         // The first run saw the value before the event's.
         assert_eq!(after(End::InSync, End::Synced), (End::Synced, 2));
         assert_eq!(after(End::Synced, End::Failed), (End::Failed, 2));
+        assert_eq!(after(End::NotYetVisible, End::InSync), (End::InSync, 2));
     }
 }

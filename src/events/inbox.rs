@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, pin::pin, time::Duration};
 
-use ::events::{Decoder, Disposal, Notice, Says};
+use ::events::{Decoder, Disposal, Notice, Says, deliveries_within};
+use jiff::Timestamp;
+use pace::Clock;
 use providers::{
     Unread,
     queue::{Delivery, NotDone, Queue, Receipt},
@@ -87,18 +89,25 @@ pub(super) struct Inbox<'a> {
     /// How many more may be received.
     left: usize,
     max_attempts: u32,
+    clock: Clock,
     /// How many bytes of bodies may still be kept.
     poison_left: usize,
 }
 
 impl<'a> Inbox<'a> {
-    pub(super) fn new(queues: &'a [Source], decoder: Decoder, events: &Events) -> Self {
+    pub(super) fn new(
+        queues: &'a [Source],
+        decoder: Decoder,
+        events: &Events,
+        clock: Clock,
+    ) -> Self {
         Self {
             queues,
             decoder,
             messages: Vec::new(),
             left: usize::try_from(events.max_messages).unwrap_or(usize::MAX),
             max_attempts: events.max_attempts,
+            clock,
             poison_left: POISON,
         }
     }
@@ -181,8 +190,10 @@ impl<'a> Inbox<'a> {
             let Delivery {
                 receipt,
                 attempts,
+                sent,
                 body,
             } = delivery;
+            let attempts = attempts.unwrap_or_else(|| uncounted(sent, self.clock.now()));
             let notices = self.decoder.decode(&body);
             let is_poison = poisons && attempts >= self.max_attempts && is_unreadable(&notices);
             let poison = (is_poison && self.keeps(&body)).then_some(body);
@@ -206,6 +217,13 @@ impl<'a> Inbox<'a> {
             None => false,
         }
     }
+}
+
+/// The deliveries of a message whose queue does not count them.
+fn uncounted(sent: Option<Timestamp>, now: Timestamp) -> u32 {
+    let age = sent.map(|sent| now.duration_since(sent));
+    let age = age.and_then(|age| Duration::try_from(age).ok());
+    deliveries_within(age.unwrap_or_default())
 }
 
 fn is_unreadable(notices: &[Notice]) -> bool {
@@ -352,7 +370,8 @@ mod tests {
         ) -> Result<Vec<Delivery>, Unread> {
             Ok(vec![Delivery {
                 receipt: self.renew(),
-                attempts: 3,
+                attempts: Some(3),
+                sent: None,
                 body: "hello".to_owned(),
             }])
         }
@@ -397,7 +416,8 @@ mod tests {
             max_attempts,
             ..Events::default()
         };
-        let mut inbox = Inbox::new(queues, Decoder::default(), &events);
+        let clock = Clock::starting_at(Timestamp::UNIX_EPOCH);
+        let mut inbox = Inbox::new(queues, Decoder::default(), &events, clock);
         let received = inbox.receive(0, Duration::ZERO, &Tally::default()).await;
         assert_eq!(received.ok(), Some(1));
         inbox.take()

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ::events::{End, Group, Says};
+use ::events::{End, Group, Says, Sight};
+use eso_model::duration::GoDuration;
 use jiff::Timestamp;
 use tokio::time::sleep;
 
@@ -10,8 +11,13 @@ use super::{
     Job,
     concern::concerned,
     ends::{self, Ended},
+    sight::seen,
 };
 use crate::{
+    drift::{
+        awaited::Awaited,
+        check::{Check, Versions},
+    },
     failure::Failure,
     inventory::Inventory,
     policy::OnUnverifiable,
@@ -28,75 +34,118 @@ pub(super) fn part(groups: &[Group], inventory: &Inventory) -> Part {
     inventory.synced_with(&ids).into()
 }
 
+/// How long a provider may return the old value, if no version shows whether it does.
+const LAG: Duration = Duration::from_secs(10);
+
 impl Job<'_> {
-    /// Runs over the ExternalSecrets of the groups. If an event is so young that the provider may still have returned the value
-    /// before it, runs over its ExternalSecrets once more.
+    /// Runs over the ExternalSecrets of the groups. Runs once more over those that have not read the version that their event names
+    /// until they have, and over those of young events whose version cannot be compared.
     pub(super) async fn rounds(&self, groups: &[Group]) -> Result<Vec<Ended>, Failure> {
         if groups.is_empty() {
             return Ok(Vec::new());
         }
-        let world = &self.pipeline.context.session.world;
-        if !self.pipeline.context.policy.drift.enabled {
+        let Context {
+            session, policy, ..
+        } = self.pipeline.context;
+        if !policy.drift.enabled {
             // Only a comparison could tell that the operator read too early.
-            self.settle(groups.iter()).await?;
+            session.unless_stopped(self.lag(groups.iter())).await?;
         }
-        let started = world.clock.now();
-        let settled_at = |group: &Group| settled_at(group, self.events.settle, started);
-        let mut ended = self.round(groups).await?;
-        let is_young = |(group, ended): (&Group, &Ended)| {
-            let settled = settled_at(group);
+        let mut ended = self.round(groups, Duration::ZERO).await?;
+        let invisible = selected(&ended, |_, ended| ended.end == End::NotYetVisible);
+        if invisible.contains(&true) {
+            let settle = self.events.settle;
+            session.say(&format!(
+                "waiting up to {} until the versions that events name can be read",
+                GoDuration(settle)
+            ));
+            let waiting = async |again: &[Group]| self.round(again, settle).await;
+            self.again(groups, &mut ended, &invisible, waiting).await?;
+        }
+        let lag = self.longest_lag();
+        let is_young = |at: usize, ended: &Ended| {
+            let read = ended.read_from;
+            let settled = groups.get(at).and_then(|it| settled_at(it, lag, read));
             let good = matches!(ended.end, End::InSync | End::Synced);
-            good && settled.is_some_and(|at| started < at)
+            good && ended.sight == Sight::Unknown && settled.is_some_and(|at| read < at)
         };
-        let young: Vec<bool> = groups.iter().zip(&ended).map(is_young).collect();
-        if !young.contains(&true) {
-            return Ok(ended);
-        }
-        let of = groups.iter().zip(&young).filter(|(_, young)| **young);
-        let again: Vec<Group> = of.map(|(group, _)| group.clone()).collect();
-        if world.stop.level() != Level::Run || self.settle(again.iter()).await.is_err() {
-            not_yet_visible(&mut ended, &young);
-            return Ok(ended);
-        }
-        let mut second = self.round(&again).await?.into_iter();
-        for (ended, young) in ended.iter_mut().zip(young) {
-            if young && let Some(second) = second.next() {
-                ended.confirm(second);
-            }
+        let young = selected(&ended, is_young);
+        if young.contains(&true) {
+            let waiting = async |again: &[Group]| {
+                session.unless_stopped(self.lag(again.iter())).await?;
+                self.round(again, Duration::ZERO).await
+            };
+            self.again(groups, &mut ended, &young, waiting).await?;
         }
         Ok(ended)
     }
 
+    /// Runs once more over some groups. If the process is asked to stop meanwhile, only their messages are released.
+    async fn again(
+        &self,
+        groups: &[Group],
+        ended: &mut [Ended],
+        selected: &[bool],
+        work: impl AsyncFnOnce(&[Group]) -> Result<Vec<Ended>, Failure>,
+    ) -> Result<(), Failure> {
+        let of = groups.iter().zip(selected).filter(|(_, is)| **is);
+        let again: Vec<Group> = of.map(|(group, _)| group.clone()).collect();
+        let done = Box::pin(work(&again)).await;
+        let of = ended.iter_mut().zip(selected).filter(|(_, is)| **is);
+        let first = of.map(|(ended, _)| ended);
+        match done {
+            Ok(second) => first
+                .zip(second)
+                .for_each(|(first, second)| first.confirm(second)),
+            Err(failure) if self.pipeline.context.session.world.stop.level() != Level::Run => {
+                first.for_each(|ended| ended.end = End::Stopped);
+                self.tally.stopped(failure.exit);
+            }
+            Err(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+
+    fn longest_lag(&self) -> Duration {
+        self.events.settle.min(LAG)
+    }
+
     /// Waits until the provider returns the values of these events.
-    async fn settle<'g>(&self, groups: impl Iterator<Item = &'g Group>) -> Result<(), Failure> {
-        let session = self.pipeline.context.session;
-        let settle = self.events.settle;
-        let now = session.world.clock.now();
-        let at = groups
-            .filter_map(|group| settled_at(group, settle, now))
-            .max();
+    async fn lag<'g>(&self, groups: impl Iterator<Item = &'g Group>) {
+        let lag = self.longest_lag();
+        let now = self.pipeline.context.session.world.clock.now();
+        let at = groups.filter_map(|group| settled_at(group, lag, now)).max();
         let left = at.map(|at| at.duration_since(now));
         let left = left.and_then(|left| Duration::try_from(left).ok());
         // The time of an event may be anything.
-        let wait = left.unwrap_or_default().min(settle);
-        if wait.is_zero() {
-            return Ok(());
-        }
-        session.unless_stopped(sleep(wait)).await
+        sleep(left.unwrap_or_default().min(lag)).await;
     }
 
-    async fn round(&self, groups: &[Group]) -> Result<Vec<Ended>, Failure> {
+    /// Runs over the ExternalSecrets of the groups. Waits up to this time until they have read the versions of their events.
+    async fn round(&self, groups: &[Group], at_most: Duration) -> Result<Vec<Ended>, Failure> {
         let Context {
             session, policy, ..
         } = self.pipeline.context;
         let only = |inventory: &Inventory| part(groups, inventory);
+        let clock = session.world.clock;
+        let missing = |inventory: &Inventory, versions: &Versions| {
+            let concerned = concerned(groups, inventory);
+            let seen = seen(groups, &concerned, Some(versions), clock.now());
+            seen.into_iter().flat_map(|seen| seen.missing).collect()
+        };
+        let awaited = Awaited {
+            missing: &missing,
+            at_most,
+        };
         let pipeline = Pipeline {
             context: Context {
                 only: Some(&only),
+                awaited: Some(awaited),
                 ..self.pipeline.context
             },
             ..self.pipeline.clone()
         };
+        let started = clock.now();
         let done = Box::pin(run::carry_out(&pipeline)).await?;
         let inventory = &done.snapshot.discovered.inventory;
         let facts = ends::Facts {
@@ -104,9 +153,13 @@ impl Job<'_> {
             plan: &done.plan,
             results: done.results.as_ref(),
             trusts_operator: policy.drift.on_unverifiable == OnUnverifiable::Sync,
-            now: session.world.clock.now(),
+            started,
+            now: clock.now(),
         };
-        let ended = ends::ended(groups, concerned(groups, inventory), facts);
+        let concerned = concerned(groups, inventory);
+        let versions = done.snapshot.check.as_ref().and_then(Check::versions);
+        let seen = seen(groups, &concerned, versions, facts.now);
+        let ended = ends::ended(groups, concerned, seen, facts);
         let (document, exit) = pipeline.document(&done);
         pipeline.announce(&done, &document).await;
         self.tally.ran(document, exit);
@@ -116,13 +169,13 @@ impl Job<'_> {
 }
 
 /// The time from which a read returns the event's value or a newer one. An event that names no time may be as young as its receipt.
-fn settled_at(group: &Group, settle: Duration, received: Timestamp) -> Option<Timestamp> {
+fn settled_at(group: &Group, lag: Duration, received: Timestamp) -> Option<Timestamp> {
     let at = group.at.unwrap_or(received);
-    at.checked_add(settle).ok()
+    at.checked_add(lag).ok()
 }
 
-fn not_yet_visible(ended: &mut [Ended], young: &[bool]) {
-    for (ended, _) in ended.iter_mut().zip(young).filter(|(_, young)| **young) {
-        ended.end = End::NotYetVisible;
-    }
+/// Which groups this is true for.
+fn selected(ended: &[Ended], is: impl Fn(usize, &Ended) -> bool) -> Vec<bool> {
+    let each = ended.iter().enumerate();
+    each.map(|(at, ended)| is(at, ended)).collect()
 }

@@ -160,7 +160,8 @@ impl Queue for Embedded {
             message.attempts += 1;
             Delivery {
                 receipt: Receipt(message.id.to_string()),
-                attempts: message.attempts,
+                attempts: Some(message.attempts),
+                sent: None,
                 body: message.body.clone(),
             }
         });

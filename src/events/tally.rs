@@ -92,7 +92,9 @@ impl Tally {
 
     pub(super) fn ended(&self, group: &Group, ended: Ended) {
         let mut known = self.known();
-        let Ended { end, of, proven } = ended;
+        let Ended {
+            end, of, proven, ..
+        } = ended;
         *known.summary.keys.entry(end.word()).or_default() += 1;
         if matches!(end, End::InSync | End::Synced)
             && let Some(since) = group.since
@@ -141,6 +143,11 @@ impl Tally {
     /// A message could not be disposed of although its receipt is valid. In the next run, that would fail again.
     pub(super) fn failed(&self) {
         self.known().then(Exit::Failed);
+    }
+
+    /// The process was asked to stop during the work.
+    pub(super) fn stopped(&self, exit: Exit) {
+        self.known().then(exit);
     }
 
     /// True if nothing was received.

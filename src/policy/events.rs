@@ -26,8 +26,8 @@ pub struct Events {
     /// The most messages of one run. The others stay in the queue.
     #[schemars(range(min = 1))]
     pub max_messages: u32,
-    /// After an event, the provider may return the old value for so long. An event whose value was not seen to change before is
-    /// checked again.
+    /// How long to wait until the provider returns the version that an event names, or a newer one. After that, the message is kept. If
+    /// versions cannot be compared, the value is compared once more after 10 seconds, or after this time if it is shorter.
     #[serde(with = "written::duration")]
     #[schemars(with = "Written<form::DurationOrZero>")]
     pub settle: Duration,
@@ -54,7 +54,7 @@ impl Default for Events {
             queues: Vec::new(),
             listen: Duration::ZERO,
             max_messages: 1000,
-            settle: Duration::from_secs(10),
+            settle: Duration::from_mins(1),
             max_attempts: 5,
             owner: RequireOwner::Require,
             when: EventsWhen::Auto,

@@ -4,7 +4,12 @@
 mod azurite;
 #[cfg(feature = "events-aws")]
 mod runs;
-#[cfg(all(feature = "events-aws", feature = "gcp", feature = "vault"))]
+#[cfg(all(
+    feature = "events-aws",
+    feature = "aws-parameter-store",
+    feature = "gcp",
+    feature = "vault"
+))]
 mod settle;
 #[cfg(feature = "events-aws")]
 mod sqs;

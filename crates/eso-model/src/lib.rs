@@ -18,6 +18,7 @@ pub mod rotation;
 pub mod template;
 pub mod texts;
 pub mod unread;
+pub mod version;
 pub mod window;
 mod words;
 

@@ -8,6 +8,7 @@ mod index;
 mod key;
 mod place;
 mod realm;
+mod same;
 pub mod vault;
 
 pub use self::{
@@ -15,6 +16,7 @@ pub use self::{
     key::{InvalidKey, RemoteKey, partition},
     place::Place,
     realm::Realm,
+    same::{Sameness, compare},
 };
 
 #[cfg(test)]

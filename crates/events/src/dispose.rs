@@ -130,6 +130,21 @@ impl End {
     }
 }
 
+/// The deliveries that a message of this age has had, if each one kept it as [`dispose`] says. Pub/Sub does not count them without
+/// dead letters.
+pub fn deliveries_within(age: Duration) -> u32 {
+    let (mut left, mut received) = (age, 1);
+    while delay(received) < LONGEST {
+        let Some(less) = left.checked_sub(delay(received)) else {
+            return received;
+        };
+        left = less;
+        received += 1;
+    }
+    let more = left.as_secs() / LONGEST.as_secs();
+    u32::try_from(more).map_or(u32::MAX, |more| received.saturating_add(more))
+}
+
 /// 30 seconds, doubled with each further delivery, at most 15 minutes.
 fn delay(received: u32) -> Duration {
     let doublings = received.saturating_sub(1).min(8);
@@ -197,6 +212,37 @@ mod tests {
         let seconds = |received| delay(received).as_secs();
         let all = [0, 1, 2, 3, 5, 6, u32::MAX].map(seconds);
         assert_eq!(all, [30, 30, 60, 120, 480, 900, 900]);
+    }
+
+    /// Without this, a message that no delivery can help is never acknowledged.
+    #[test]
+    fn age_of_a_message_bounds_its_uncounted_deliveries() {
+        let table = [
+            (0, 1),
+            (29, 1),
+            (30, 2),
+            (89, 2),
+            (90, 3),
+            (210, 4),
+            (450, 5),
+            (929, 5),
+            (930, 6),
+            (1829, 6),
+            (1830, 7),
+            (2730, 8),
+            (u64::MAX, u32::MAX),
+        ];
+        for (seconds, received) in table {
+            let age = Duration::from_secs(seconds);
+            assert_eq!(deliveries_within(age), received, "{seconds}");
+            let attempts = Attempts {
+                received,
+                most: 5,
+                poisons: false,
+            };
+            let is_done = dispose(End::LeftToRun, attempts) == Disposal::Acknowledge;
+            assert_eq!(is_done, seconds >= 450, "{seconds}");
+        }
     }
 
     /// One key that failed keeps the message, whatever the others say; a stop releases all.

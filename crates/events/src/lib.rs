@@ -6,6 +6,7 @@
 //! | `json` | parses untrusted text within limits |
 //! | `notice` | what one event says: the names that the key may have, its version, the kind of the change |
 //! | `group` | all messages of one key: one decision |
+//! | `visible` | whether a read has seen the version of the event |
 //! | `dispose` | the table: acknowledge, keep, move to the poison queue, or release |
 //!
 //! An event is a hint and never a fact: it says which keys to compare now. Anybody may have written it, so nothing of a body
@@ -16,10 +17,12 @@ mod dispose;
 mod group;
 mod json;
 mod notice;
+mod visible;
 
 pub use self::{
     decode::{Decoder, MAX_BODY},
-    dispose::{Attempts, Disposal, End, dispose},
+    dispose::{Attempts, Disposal, End, deliveries_within, dispose},
     group::{Group, Groups},
     notice::{Ignored, Notice, Says, Touched, Unreadable, Warned},
+    visible::{ReadKey, Sight},
 };

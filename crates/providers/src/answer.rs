@@ -6,6 +6,7 @@ use eso_model::{
     ProviderKind,
     expected::{Content, Failure, Raw, Unverifiable},
     unread,
+    version::ReadVersion,
 };
 use secret::Value;
 
@@ -17,8 +18,8 @@ pub(super) const ENTRY: usize = 128;
 
 /// The answer to one read.
 pub enum Answered {
-    /// A secret, or its metadata.
-    One(Raw),
+    /// A secret, or its metadata. With the version of the value, if the answer names it.
+    One(Raw, Option<Box<ReadVersion>>),
     /// The result of a search, by the name that the provider's regular expressions match.
     Many(Arc<BTreeMap<String, Raw>>),
     /// The secret or the version does not exist, or is deleted.
@@ -33,7 +34,7 @@ impl Answered {
     /// Borrows the answer as input for [`eso_model::expected`].
     pub fn content(&self) -> Content<'_> {
         match self {
-            Self::One(raw) => Content::One(raw),
+            Self::One(raw, _) => Content::One(raw),
             Self::Many(found) => Content::Many(found),
             Self::NotFound => Content::NotFound,
             Self::Fails(failure) => Content::Fails(*failure),
@@ -48,7 +49,7 @@ impl Answered {
     /// The memory that the answer takes, in bytes. A result that the provider's client keeps anyway counts nothing.
     pub(super) fn size(&self) -> usize {
         match self {
-            Self::One(raw) => size_of(raw),
+            Self::One(raw, _) => size_of(raw),
             Self::Many(found) if Arc::strong_count(found) > 1 => 0,
             Self::Many(found) => found
                 .iter()

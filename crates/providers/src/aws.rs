@@ -24,6 +24,9 @@
 
 use std::collections::BTreeMap;
 
+use aws_smithy_types::DateTime;
+use eso_model::version::ReadVersion;
+use jiff::Timestamp;
 use pace::Clock;
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -135,6 +138,24 @@ impl Settings {
 fn is_region(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     text.len() <= 50 && !text.starts_with('-') && !text.ends_with('-') && text.bytes().all(inner)
+}
+
+/// The version of a value, as an answer names it.
+fn read_version(
+    resource: Option<String>,
+    id: Option<String>,
+    created: Option<&DateTime>,
+) -> Option<Box<ReadVersion>> {
+    let created = created.and_then(|date| {
+        let nanos = i32::try_from(date.subsec_nanos()).ok()?;
+        Timestamp::new(date.secs(), nanos).ok()
+    });
+    let version = ReadVersion {
+        resource,
+        id,
+        created,
+    };
+    version.boxed()
 }
 
 /// True if the length is valid for a name or ARN: AWS refuses longer ones.

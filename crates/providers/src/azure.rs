@@ -22,6 +22,7 @@ use eso_model::{
     ProviderKind,
     expected::{Failure, Operator, Raw, What, why},
     rotation::Rotation,
+    version::ReadVersion,
 };
 use futures::{StreamExt as _, future::join_all, stream};
 use jiff::Timestamp;
@@ -182,9 +183,13 @@ impl KeyVault {
         if metadata {
             let tags = secret.tags.into_iter().flatten();
             let tags = tags.map(|(name, tag)| (name, Value::new(tag.into_bytes())));
-            return Ok(Answered::One(Raw::Tags(tags.collect())));
+            return Ok(Answered::One(Raw::Tags(tags.collect()), None));
         }
-        Ok(value(secret).map_or(Answered::Fails(Failure::NoValue), Answered::One))
+        let version = version_of(&secret);
+        Ok(match value(secret) {
+            Some(raw) => Answered::One(raw, version),
+            None => Answered::Fails(Failure::NoValue),
+        })
     }
 
     /// `GetAllSecrets`: the newest versions of enabled secrets.
@@ -270,6 +275,18 @@ fn name_of(key: &str) -> Result<Option<&str>, Unread> {
 
 fn timestamp(time: OffsetDateTime) -> Option<Timestamp> {
     Timestamp::from_second(time.unix_timestamp()).ok()
+}
+
+fn version_of(secret: &Secret) -> Option<Box<ReadVersion>> {
+    let id = secret.id.as_ref().and_then(|id| id.rsplit('/').next());
+    let attributes = secret.attributes.as_ref();
+    let created = attributes.and_then(|attributes| attributes.created);
+    let version = ReadVersion {
+        resource: secret.id.clone(),
+        id: id.map(str::to_owned),
+        created: created.and_then(timestamp),
+    };
+    version.boxed()
 }
 
 fn value(secret: Secret) -> Option<Raw> {

@@ -68,7 +68,7 @@ fn missing_answer() -> Answered {
 /// Copies an answer for another requester.
 fn duplicate(answer: &Answered) -> Answered {
     match answer {
-        Answered::One(raw) => Answered::One(duplicate_raw(raw)),
+        Answered::One(raw, version) => Answered::One(duplicate_raw(raw), version.clone()),
         Answered::Many(found) => Answered::Many(Arc::clone(found)),
         Answered::NotFound => Answered::NotFound,
         Answered::Fails(failure) => Answered::Fails(*failure),
@@ -104,11 +104,11 @@ mod tests {
 
     fn text(answer: &Answered) -> String {
         match answer {
-            Answered::One(Raw::Bytes(value)) => {
+            Answered::One(Raw::Bytes(value), _) => {
                 String::from_utf8_lossy(value.expose()).into_owned()
             }
             Answered::Unread(unread) => unread.why.reason.to_owned(),
-            Answered::One(_) | Answered::Many(_) | Answered::NotFound | Answered::Fails(_) => {
+            Answered::One(..) | Answered::Many(_) | Answered::NotFound | Answered::Fails(_) => {
                 panic!("neither a value nor an error")
             }
         }
@@ -118,7 +118,8 @@ mod tests {
     fn answers_follow_the_order_of_requests() {
         let distinct = Distinct::of(["b", "a", "b", "c"]);
         assert_eq!(distinct.asks().collect::<Vec<_>>(), [&"a", &"b", &"c"]);
-        let answers = ["a", "b"].map(|ask| (ask, Answered::One(Raw::Bytes(Value::from(ask)))));
+        let answers =
+            ["a", "b"].map(|ask| (ask, Answered::One(Raw::Bytes(Value::from(ask)), None)));
         let answers_out = distinct.fan_out(answers);
         assert_eq!(
             answers_out.iter().map(text).collect::<Vec<_>>(),

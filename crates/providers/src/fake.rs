@@ -46,7 +46,7 @@ impl Fake {
     fn one(&self, key: &str, version: &str) -> Answered {
         match self.entries.get(&format!("{key}{version}")) {
             Some(entry) if entry.version == version => match &entry.value {
-                Some(value) => Answered::One(Raw::Bytes(value.duplicate())),
+                Some(value) => Answered::One(Raw::Bytes(value.duplicate()), None),
                 None => Answered::Unread(Unread::secret(
                     unread::UNSUPPORTED,
                     format!("`{key}` is a `valueMap`"),
@@ -124,7 +124,7 @@ mod tests {
             }
         };
         match &answers[0] {
-            Answered::One(raw) => text(raw),
+            Answered::One(raw, _) => text(raw),
             Answered::Many(found) => {
                 let each = found.iter();
                 let each: Vec<String> = each

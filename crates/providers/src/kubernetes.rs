@@ -101,7 +101,7 @@ impl Kubernetes {
             .into_iter()
             .map(|(place, metadata)| {
                 let answer = match &read {
-                    Ok(secret) => Answered::One(raw(secret, metadata)),
+                    Ok(secret) => Answered::One(raw(secret, metadata), None),
                     Err(Missed::NotFound) => Answered::NotFound,
                     Err(Missed::Refused) => Answered::Fails(Failure::Refused),
                     Err(Missed::Unread(unread)) => Answered::Unread(unread.clone()),

@@ -12,6 +12,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 #[cfg(any(
     feature = "events-aws",
     feature = "events-azure",
@@ -105,8 +106,10 @@ pub trait Queue: Send + Sync {
 /// A message as it was received. No `Debug`, because a stranger wrote the body.
 pub struct Delivery {
     pub receipt: Receipt,
-    /// The deliveries so far, this one included.
-    pub attempts: u32,
+    /// The deliveries so far, this one included. None if the queue does not count them.
+    pub attempts: Option<u32>,
+    /// When it was sent, if the queue says so.
+    pub sent: Option<Timestamp>,
     pub body: String,
 }
 

@@ -159,6 +159,7 @@ impl<'a> Then<'a> {
                 options: Some(&self.options),
                 holds: true,
                 only: Some(only),
+                awaited: None,
             },
             lock_namespace: self.lock_namespace.clone(),
             named: Named::default(),

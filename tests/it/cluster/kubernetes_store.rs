@@ -64,7 +64,7 @@ async fn answers(world: &World, store: &str, settings: &Value, keys: &[&str]) ->
     answers
         .iter()
         .map(|answered| match answered {
-            Answered::One(Raw::Keys(keys)) => {
+            Answered::One(Raw::Keys(keys), _) => {
                 let password = keys.get("password").expect("a password");
                 String::from_utf8(password.expose().to_vec()).expect("UTF-8")
             }
@@ -73,7 +73,7 @@ async fn answers(world: &World, store: &str, settings: &Value, keys: &[&str]) ->
                 let right = unread.permission.as_deref().unwrap_or_default();
                 format!("{} [{right}]", unread.why)
             }
-            Answered::One(_) | Answered::Many(_) | Answered::Fails(_) => {
+            Answered::One(..) | Answered::Many(_) | Answered::Fails(_) => {
                 "something else".to_owned()
             }
         })

@@ -34,8 +34,13 @@ fn rejects(from: usize, to: usize) -> Box<Script> {
 
 /// An ExternalSecret whose value was rotated, in a store of AWS that assumes a role.
 pub(crate) async fn rotated(world: &World) {
+    rotated_in_region(world, "eu-west-1").await;
+}
+
+/// The same, in this region.
+pub(crate) async fn rotated_in_region(world: &World, region: &str) {
     let provider = json!({"aws": {
-        "service": "SecretsManager", "region": "eu-west-1", "role": "arn:aws:iam::123456789012:role/reader",
+        "service": "SecretsManager", "region": region, "role": "arn:aws:iam::123456789012:role/reader",
         "auth": {"secretRef": {
             "accessKeyIDSecretRef": {"name": "login", "key": "id"},
             "secretAccessKeySecretRef": {"name": "login", "key": "key"},
@@ -68,9 +73,8 @@ spec:
   refreshInterval: 1h
   secretStoreRef: {name: store, kind: SecretStore}
   data: [{secretKey: k, remoteRef: {key: db}}]
-",
-        )
-        .await;
+";
+    world.apply_yaml(&objects.replace("REGION", region)).await;
     world.ready("db", "SecretSynced").await;
     // As in the double.
     world.apply(values("v")).await;

@@ -60,7 +60,7 @@ impl Provider for WrongProvider {
         (self.1)(left.unwrap_or_default()).await;
         let wrong = left.is_ok();
         let value = if wrong { "other" } else { "before" };
-        let answer = |_: &What| Answered::One(Raw::Bytes(Value::from(value)));
+        let answer = |_: &What| Answered::One(Raw::Bytes(Value::from(value)), None);
         wanted.iter().map(answer).collect()
     }
 }

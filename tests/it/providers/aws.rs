@@ -82,7 +82,7 @@ fn bytes(raw: &Raw) -> String {
 /// An answer as one line.
 fn line(answer: &Answered) -> String {
     match answer {
-        Answered::One(raw) => bytes(raw),
+        Answered::One(raw, _) => bytes(raw),
         Answered::Many(found) => found
             .iter()
             .map(|(name, raw)| format!("{name}={}", bytes(raw)))

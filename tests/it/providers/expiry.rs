@@ -205,7 +205,7 @@ impl Bed {
                 assert!(unread.whole_store, "{unread:?}");
                 unread.why.to_string()
             }
-            Answered::One(_) => "read".to_owned(),
+            Answered::One(..) => "read".to_owned(),
             Answered::Many(_) | Answered::NotFound | Answered::Fails(_) => "other".to_owned(),
         });
         said.collect()

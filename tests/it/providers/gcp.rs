@@ -144,7 +144,7 @@ fn raw(raw: &Raw) -> String {
 /// An answer as one line.
 fn line(answer: &Answered) -> String {
     match answer {
-        Answered::One(one) => raw(one),
+        Answered::One(one, _) => raw(one),
         Answered::Many(found) => found
             .iter()
             .map(|(name, one)| format!("{name}={}", raw(one)))
@@ -218,7 +218,7 @@ async fn each_version_is_one_call() {
         version("db", "latest"),
     ];
     let answers = provider.read(&wanted, &limiter).await;
-    let Answered::One(Raw::Bytes(binary)) = &answers[4] else {
+    let Answered::One(Raw::Bytes(binary), _) = &answers[4] else {
         panic!("{}", line(&answers[4]));
     };
     assert_eq!(binary.expose(), [0, 255]);

@@ -162,7 +162,7 @@ pub(super) fn rotation(of: Result<Rotation, Unread>) -> String {
 /// An answer as one line.
 pub(super) fn shown(answered: &Answered) -> String {
     match answered {
-        Answered::One(raw) => shown_raw(raw),
+        Answered::One(raw, _) => shown_raw(raw),
         Answered::Many(found) => {
             let each: Vec<String> = found
                 .iter()

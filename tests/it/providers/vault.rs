@@ -71,7 +71,7 @@ fn said(answered: &Answered) -> String {
         Raw::Bytes(_) | Raw::Keys(_) | Raw::Metadata { .. } => "something else".to_owned(),
     };
     match answered {
-        Answered::One(raw) => text(raw),
+        Answered::One(raw, _) => text(raw),
         Answered::Many(found) => found
             .iter()
             .map(|(name, raw)| format!("{name}={} ", text(raw)))

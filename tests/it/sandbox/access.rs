@@ -72,7 +72,7 @@ fn shown(answered: &Answered) -> String {
         Raw::Tags(_) | Raw::Metadata { .. } => "metadata".to_owned(),
     };
     match answered {
-        Answered::One(one) => raw(one),
+        Answered::One(one, _) => raw(one),
         Answered::Many(many) => {
             let many: BTreeMap<&str, String> = many
                 .iter()
@@ -214,7 +214,7 @@ async fn throttled_calls_are_retried() {
     assert!(
         answers
             .iter()
-            .all(|answer| matches!(answer, Answered::One(_))),
+            .all(|answer| matches!(answer, Answered::One(..))),
         "throttled calls are retried"
     );
     assert!(limiter.calls() > 3, "retries count as calls");

@@ -112,7 +112,9 @@ fn secret_call(event: &Json) -> Notice {
     notice.touched = touched;
     notice.version = version(match name {
         "UpdateSecretVersionStage" => parameters("moveToVersionId"),
-        "PutSecretValue" | "UpdateSecret" | "CreateSecret" => parameters("clientRequestToken"),
+        // `UpdateSecret` has a token also if it makes no version.
+        "PutSecretValue" | "CreateSecret" => parameters("clientRequestToken"),
+        "UpdateSecret" => text(event, "/detail/responseElements/versionId"),
         _ => None,
     });
     notice

@@ -88,6 +88,8 @@ PutSecretValue | {"secretId": "prod/db", "clientRequestToken": "@id"} | {} | cha
 PutSecretValue | {"secretId": "prod/db", "versionStages": ["AWSPENDING"]} | {} | irrelevant pending
 PutSecretValue | {"secretId": "prod/db", "versionStages": ["AWSCURRENT", "blue"]} | {} | changed: @name - AWSCURRENT+blue
 UpdateSecret | {"secretId": "prod/db"} | {} | changed: @name - AWSCURRENT
+UpdateSecret | {"secretId": "prod/db", "clientRequestToken": "@id"} | {} | changed: @name - AWSCURRENT
+UpdateSecret | {"secretId": "prod/db"} | {"responseElements": {"versionId": "@id"}} | changed: @name @id AWSCURRENT
 UpdateSecret | {"secretId": "@arn"} | {} | changed: @names - AWSCURRENT
 UpdateSecret | {"secretId": "@partial"} | {} | changed: @name - AWSCURRENT
 UpdateSecret | {"secretId": "db-abcdef"} | {} | changed: db-abcdef @here - AWSCURRENT

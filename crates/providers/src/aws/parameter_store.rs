@@ -9,7 +9,10 @@ use aws_sdk_ssm::{
     config::{Builder, retry::RetryConfig},
     types::{Parameter, ResourceTypeForTagging},
 };
-use eso_model::expected::{Failure, Raw, What};
+use eso_model::{
+    expected::{Failure, Raw, What},
+    version::ReadVersion,
+};
 use futures::FutureExt as _;
 use secret::Value;
 
@@ -19,6 +22,7 @@ use super::{
     error::AwsError,
     fits,
     login::Login,
+    read_version,
     service::{Aws, Names},
 };
 use crate::{
@@ -101,14 +105,11 @@ impl ParameterStore {
             })
             .await;
         match answer {
-            Ok(answer) => Answered::One(Raw::Tags(
-                answer
-                    .tag_list
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(|tag| (tag.key, Value::new(tag.value.into_bytes())))
-                    .collect(),
-            )),
+            Ok(answer) => {
+                let tags = answer.tag_list.unwrap_or_default().into_iter();
+                let tags = tags.map(|tag| (tag.key, Value::new(tag.value.into_bytes())));
+                Answered::One(Raw::Tags(tags.collect()), None)
+            }
             Err(failure) => self.answered(failure, &request),
         }
     }
@@ -195,7 +196,10 @@ impl Batch for ParameterStore {
             })
             .await;
         match answer {
-            Ok(answer) => value(answer.parameter.and_then(|parameter| parameter.value)),
+            Ok(answer) => match answer.parameter {
+                Some(parameter) => value(parameter),
+                None => Answered::Fails(Failure::NoValue),
+            },
             Err(failure) => self.answered(failure, &request),
         }
     }
@@ -216,11 +220,22 @@ fn client(config: &SdkConfig, endpoint: Option<&str>) -> Client {
     Client::from_conf(builder.build())
 }
 
-fn value(text: Option<String>) -> Answered {
-    match text {
-        Some(text) => Answered::One(Raw::Bytes(Value::new(text.into_bytes()))),
+fn value(parameter: Parameter) -> Answered {
+    let version = version_of(&parameter);
+    match parameter.value {
+        Some(text) => Answered::One(Raw::Bytes(Value::new(text.into_bytes())), version),
         None => Answered::Fails(Failure::NoValue),
     }
+}
+
+fn version_of(parameter: &Parameter) -> Option<Box<ReadVersion>> {
+    // Numbers begin at 1.
+    let number = Some(parameter.version).filter(|number| *number > 0);
+    read_version(
+        parameter.arn.clone(),
+        number.map(|number| number.to_string()),
+        parameter.last_modified_date.as_ref(),
+    )
 }
 
 /// Matches the answers of a batch to the requested names. Returns the names without a clear match as the second part.
@@ -244,8 +259,9 @@ fn assign(
             .iter()
             .filter(|(parameter, _)| matches_key(&name, parameter));
         match (fitting.next(), fitting.next()) {
-            (Some((_, Some(value))), None) => {
-                answered.push((name, Answered::One(Raw::Bytes(value.duplicate()))));
+            (Some((parameter, Some(value))), None) => {
+                let value = Raw::Bytes(value.duplicate());
+                answered.push((name, Answered::One(value, version_of(parameter))));
             }
             (Some((_, None)), None) => answered.push((name, Answered::Fails(Failure::NoValue))),
             // With a version, only this version may be missing: the operator treats that as an error.
@@ -301,10 +317,10 @@ mod tests {
         answered
             .into_iter()
             .map(|(name, answer)| match answer {
-                Answered::One(Raw::Bytes(value)) => {
+                Answered::One(Raw::Bytes(value), _) => {
                     format!("{name}={}", String::from_utf8_lossy(value.expose()))
                 }
-                Answered::One(_)
+                Answered::One(..)
                 | Answered::Many(_)
                 | Answered::NotFound
                 | Answered::Fails(_)

@@ -304,7 +304,8 @@ fn delivery(message: Message) -> Option<Delivery> {
     let attempts = attributes.get(&MessageSystemAttributeName::ApproximateReceiveCount);
     Some(Delivery {
         receipt: Receipt(message.receipt_handle?),
-        attempts: attempts.and_then(|count| count.parse().ok()).unwrap_or(1),
+        attempts: attempts.and_then(|count| count.parse().ok()),
+        sent: None,
         body: message.body.unwrap_or_default(),
     })
 }

@@ -13,6 +13,7 @@ use aws_sdk_secretsmanager::{
 use eso_model::{
     expected::{Failure, Raw, What},
     rotation::Rotation,
+    version::ReadVersion,
 };
 use futures::FutureExt as _;
 use secret::Value;
@@ -23,6 +24,7 @@ use super::{
     error::{AwsError, Kind},
     fits,
     login::Login,
+    read_version,
     service::{Aws, Names},
 };
 use crate::{
@@ -107,7 +109,11 @@ impl SecretsManager {
             })
             .await;
         match answer {
-            Ok(answer) => value(answer.secret_string, answer.secret_binary),
+            Ok(answer) => {
+                let version =
+                    read_version(answer.arn, answer.version_id, answer.created_date.as_ref());
+                value(answer.secret_string, answer.secret_binary, version)
+            }
             Err(failure) => self.answered(failure, &request),
         }
     }
@@ -120,14 +126,12 @@ impl SecretsManager {
     async fn tags(&self, key: &str, limiter: &RateLimiter) -> Answered {
         let request = Request::read("DescribeSecret", Some(key));
         match self.described(key, &request, limiter).await {
-            Ok(answer) => Answered::One(Raw::Tags(
-                answer
-                    .tags
-                    .unwrap_or_default()
-                    .into_iter()
-                    .filter_map(|tag| Some((tag.key?, Value::new(tag.value?.into_bytes()))))
-                    .collect(),
-            )),
+            Ok(answer) => {
+                let tags = answer.tags.unwrap_or_default().into_iter();
+                let tags =
+                    tags.filter_map(|tag| Some((tag.key?, Value::new(tag.value?.into_bytes()))));
+                Answered::One(Raw::Tags(tags.collect()), None)
+            }
             Err(failure) => self.answered(failure, &request),
         }
     }
@@ -241,12 +245,12 @@ fn client(config: &SdkConfig, endpoint: Option<&str>) -> Client {
 }
 
 /// The value of a secret, as text or bytes.
-fn value(text: Option<String>, bytes: Option<Blob>) -> Answered {
+fn value(text: Option<String>, bytes: Option<Blob>, version: Option<Box<ReadVersion>>) -> Answered {
     let bytes = text
         .map(String::into_bytes)
         .or_else(|| bytes.map(Blob::into_inner));
     match bytes {
-        Some(bytes) => Answered::One(Raw::Bytes(Value::new(bytes))),
+        Some(bytes) => Answered::One(Raw::Bytes(Value::new(bytes)), version),
         None => Answered::Fails(Failure::NoValue),
     }
 }
@@ -287,11 +291,10 @@ fn assign(
         .into_iter()
         .filter(is_current)
         .map(|entry| {
-            (
-                entry.arn,
-                entry.name,
-                value(entry.secret_string, entry.secret_binary),
-            )
+            let created = entry.created_date.as_ref();
+            let version = read_version(entry.arn.clone(), entry.version_id, created);
+            let value = value(entry.secret_string, entry.secret_binary, version);
+            (entry.arn, entry.name, value)
         })
         .collect();
     let mut answered = Vec::new();
@@ -307,8 +310,9 @@ fn assign(
                 .find(|(arn, name, _)| matches_key(&key, arn.as_deref(), name.as_deref()))
         });
         match entry {
-            Some((_, _, Answered::One(Raw::Bytes(value)))) => {
-                answered.push((key, Answered::One(Raw::Bytes(value.duplicate()))));
+            Some((_, _, Answered::One(Raw::Bytes(value), version))) => {
+                let value = Raw::Bytes(value.duplicate());
+                answered.push((key, Answered::One(value, version.clone())));
             }
             Some(_) => answered.push((key, Answered::Fails(Failure::NoValue))),
             None => left.push(key),
@@ -339,10 +343,10 @@ mod tests {
         answered
             .into_iter()
             .map(|(key, answer)| match answer {
-                Answered::One(Raw::Bytes(value)) => {
+                Answered::One(Raw::Bytes(value), _) => {
                     format!("{key}={}", String::from_utf8_lossy(value.expose()))
                 }
-                Answered::One(_)
+                Answered::One(..)
                 | Answered::Many(_)
                 | Answered::NotFound
                 | Answered::Fails(_)
@@ -421,8 +425,8 @@ mod tests {
         let empty = SecretValueEntry::builder().name("db").build();
         assert_eq!(assigned(&["db"], vec![empty]), ["db: no value"]);
         assert!(matches!(
-            value(Some(String::new()), None),
-            Answered::One(Raw::Bytes(_))
+            value(Some(String::new()), None, None),
+            Answered::One(Raw::Bytes(_), _)
         ));
     }
 }

@@ -431,9 +431,8 @@ fn delivery(message: ReceivedMessage) -> Option<Delivery> {
     let attempts = message.dequeue_count;
     Some(Delivery {
         receipt: receipt_of(&id, &message.pop_receipt?),
-        attempts: attempts
-            .and_then(|count| u32::try_from(count).ok())
-            .unwrap_or(1),
+        attempts: attempts.and_then(|count| u32::try_from(count).ok()),
+        sent: None,
         body: message.message_text.unwrap_or_default(),
     })
 }

@@ -122,7 +122,7 @@ fn text(raw: &Raw) -> String {
 async fn read(vault: &KeyVault, wanted: &[What]) -> Vec<String> {
     let answers = vault.read(wanted, &limiter()).await;
     let said = answers.iter().map(|answer| match answer {
-        Answered::One(raw) => text(raw),
+        Answered::One(raw, _) => text(raw),
         Answered::Many(found) => found
             .iter()
             .map(|(name, raw)| format!("{name}={} ", text(raw)))
@@ -580,7 +580,7 @@ async fn hostile_error_reaches_no_output() {
             told.extend(answers.iter().map(|answer| match answer {
                 Answered::Unread(unread) => format!("{unread:?}"),
                 Answered::Fails(failure) => failure.into_str().to_owned(),
-                Answered::One(_) | Answered::Many(_) => "something else".to_owned(),
+                Answered::One(..) | Answered::Many(_) => "something else".to_owned(),
                 Answered::NotFound => "not found".to_owned(),
             }));
         }

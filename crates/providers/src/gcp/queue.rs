@@ -1,8 +1,12 @@
 //! Subscriptions of Pub/Sub, by its REST API. Google's client library has no bounded receive, and brings gRPC.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use futures::{StreamExt as _, stream};
 use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use http::HeaderMap;
 use reqwest::{Method, Url};
@@ -15,7 +19,7 @@ use super::{
 };
 use crate::{
     Ambient, RateLimiter, Unread,
-    engine::{Engine, ErrorClass, Request, Service, retry_after},
+    engine::{Engine, ErrorClass, Failure, IN_FLIGHT, Request, Service, retry_after},
     queue::{
         DeadLetters, Delivery, NotDone, OWNER, Queue, QueueState, Receipt, address::Address,
         limiter,
@@ -52,6 +56,8 @@ struct PubSub {
     limiter: RateLimiter,
     /// `projects/P/subscriptions/S`
     subscription: String,
+    /// True if the subscription delivers exactly once, as far as [`Queue::look`] has seen it.
+    exactly_once: AtomicBool,
 }
 
 /// The service, as the engine calls it.
@@ -93,6 +99,7 @@ pub(crate) async fn connect_queue(
         engine: Engine::connected(server).await?,
         limiter: limiter(&subscription),
         subscription,
+        exactly_once: AtomicBool::new(false),
     }))
 }
 
@@ -158,6 +165,8 @@ impl Server {
 /// The kind of an error with this status, and the pause that the server asks for.
 fn paused(status: u16, wait: Option<Duration>) -> Kind {
     match of_status(status) {
+        // Google rejects a part of the request.
+        Kind::Other if status == 400 => Kind::Invalid,
         Kind::Call(ErrorClass::Throttled(_)) => Kind::Call(ErrorClass::Throttled(wait)),
         Kind::Call(ErrorClass::Failed(_)) => Kind::Call(ErrorClass::Failed(wait)),
         kind @ (Kind::Call(_)
@@ -209,6 +218,17 @@ impl PubSub {
         suffix: &str,
         body: Option<&Json>,
     ) -> Result<Json, Unread> {
+        let answer = self.answer(call, suffix, body).await;
+        let request = Request::read(call, Some(&self.subscription));
+        answer.map_err(|failure| self.engine.unread(failure, &request))
+    }
+
+    async fn answer(
+        &self,
+        call: &'static str,
+        suffix: &str,
+        body: Option<&Json>,
+    ) -> Result<Json, Failure<GcpError>> {
         let request = Request::read(call, Some(&self.subscription));
         let path = format!("v1/{}{suffix}", self.subscription);
         let server = self.engine.service();
@@ -217,10 +237,9 @@ impl PubSub {
                 server.send(credentials, &path, body)
             })
             .await
-            .map_err(|failure| self.engine.unread(failure, &request))
     }
 
-    /// Sends receipts in batches.
+    /// Sends receipts in batches. If the server rejects a batch, it is sent again in halves, until the stale receipts are alone.
     async fn send(
         &self,
         call: (&'static str, &str),
@@ -228,14 +247,28 @@ impl PubSub {
         more: Option<u64>,
     ) -> Vec<Result<(), NotDone>> {
         let mut results = Vec::with_capacity(receipts.len());
-        for batch in receipts.chunks(BATCH) {
+        let mut batches: Vec<&[&Receipt]> = receipts.chunks(BATCH).rev().collect();
+        while let Some(batch) = batches.pop() {
             let ids: Vec<&str> = batch.iter().map(|receipt| receipt.0.as_str()).collect();
             let body = match more {
                 Some(seconds) => json!({"ackIds": ids, "ackDeadlineSeconds": seconds}),
                 None => json!({"ackIds": ids}),
             };
-            let answer = self.call(call.0, call.1, Some(&body)).await;
-            let result = answer.map(|_| ()).map_err(NotDone::Failed);
+            let result = match self.answer(call.0, call.1, Some(&body)).await {
+                Ok(_) => Ok(()),
+                Err(Failure::Answer(error)) if error.kind == Kind::Invalid => {
+                    if batch.len() > 1 {
+                        let (first, second) = batch.split_at(batch.len() / 2);
+                        batches.extend([second, first]);
+                        continue;
+                    }
+                    Err(NotDone::ReceiptExpired)
+                }
+                Err(failure) => {
+                    let request = Request::read(call.0, Some(&self.subscription));
+                    Err(NotDone::Failed(self.engine.unread(failure, &request)))
+                }
+            };
             results.extend(std::iter::repeat_n(result, batch.len()));
         }
         results
@@ -246,6 +279,8 @@ impl PubSub {
 impl Queue for PubSub {
     async fn look(&self) -> Result<QueueState, Unread> {
         let subscription = self.call("GetSubscription", "", None).await?;
+        let exactly_once = subscription.get("enableExactlyOnceDelivery") == Some(&Json::Bool(true));
+        self.exactly_once.store(exactly_once, Ordering::Relaxed);
         let owner = subscription.pointer(&format!("/labels/{OWNER}"));
         let dead_letters = subscription.get("deadLetterPolicy");
         let mut state = QueueState {
@@ -302,8 +337,16 @@ impl Queue for PubSub {
     }
 
     async fn acknowledge(&self, receipts: &[&Receipt]) -> Vec<Result<(), NotDone>> {
-        self.send(("Acknowledge", ":acknowledge"), receipts, None)
-            .await
+        let call = ("Acknowledge", ":acknowledge");
+        if !self.exactly_once.load(Ordering::Relaxed) {
+            return self.send(call, receipts, None).await;
+        }
+        // One stale receipt has the call rejected, which acknowledges the others all the same, so that the answer does not say which
+        // ones are acknowledged.
+        let calls = receipts.chunks(1).map(|one| self.send(call, one, None));
+        let calls: Vec<_> = calls.collect();
+        let results: Vec<_> = stream::iter(calls).buffered(IN_FLIGHT).collect().await;
+        results.into_iter().flatten().collect()
     }
 
     fn longest_hidden(&self) -> Duration {
@@ -313,13 +356,15 @@ impl Queue for PubSub {
 
 /// The body is the message as Google sends it, with its attributes.
 fn delivery(received: &Json) -> Option<Delivery> {
+    // Sent only if the subscription has dead letters.
     let attempts = received.get("deliveryAttempt").and_then(Json::as_u64);
+    let message = received.get("message")?;
+    let sent = message.get("publishTime").and_then(Json::as_str);
     Some(Delivery {
         receipt: Receipt(received.get("ackId")?.as_str()?.to_owned()),
-        attempts: attempts
-            .and_then(|count| u32::try_from(count).ok())
-            .unwrap_or(1),
-        body: received.get("message")?.to_string(),
+        attempts: attempts.and_then(|count| u32::try_from(count).ok()),
+        sent: sent.and_then(|time| time.parse().ok()),
+        body: message.to_string(),
     })
 }
 

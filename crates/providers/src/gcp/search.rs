@@ -58,7 +58,7 @@ impl Secrets {
         let mut answers = stream::iter(calls).buffer_unordered(SEARCH_CALLS);
         while let Some((key, answer)) = answers.next().await {
             match answer {
-                Answered::One(raw) => {
+                Answered::One(raw, _) => {
                     if let Err(unread) = found.insert(key, raw) {
                         return Answered::Unread(unread);
                     }

@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use eso_model::{
     expected::{Failure, Raw, What},
     rotation::{Rotation, Schedule},
+    version::ReadVersion,
 };
 use futures::FutureExt as _;
 use google_cloud_secretmanager_v1::{
     client::SecretManagerService,
-    model::{self, Secret, SecretPayload},
+    model::{self, AccessSecretVersionResponse, Secret},
 };
 use jiff::Timestamp;
 use secret::Value;
@@ -129,7 +130,7 @@ impl Secrets {
             };
         }
         match answer {
-            Ok(payload) => checked(payload),
+            Ok(answer) => checked(answer),
             Err(failure) => answered(failure, &access),
         }
     }
@@ -139,14 +140,11 @@ impl Secrets {
         request: &Request<'_>,
         version: &str,
         limiter: &RateLimiter,
-    ) -> Result<Option<SecretPayload>, engine::Failure<GcpError>> {
+    ) -> Result<AccessSecretVersionResponse, engine::Failure<GcpError>> {
         self.engine
             .call(request, limiter, |client: SecretManagerService| {
                 let call = client.access_secret_version().set_name(version);
-                async move {
-                    let answer = call.send().await.map_err(|error| GcpError::of(&error))?;
-                    Ok(answer.payload)
-                }
+                async move { call.send().await.map_err(|error| GcpError::of(&error)) }
             })
             .await
     }
@@ -229,10 +227,13 @@ impl Secrets {
                 .collect()
         };
         match answer {
-            Ok(secret) => Answered::One(Raw::Metadata {
-                labels: values(secret.labels),
-                annotations: values(secret.annotations),
-            }),
+            Ok(secret) => {
+                let metadata = Raw::Metadata {
+                    labels: values(secret.labels),
+                    annotations: values(secret.annotations),
+                };
+                Answered::One(metadata, None)
+            }
             Err(failure) => answered(failure, &request),
         }
     }
@@ -303,8 +304,15 @@ pub(super) fn is_id(text: &str) -> bool {
 }
 
 /// Returns the payload if its checksum matches. Its `Debug` shows the value, so it is not passed on.
-fn checked(payload: Option<SecretPayload>) -> Answered {
-    let Some(payload) = payload else {
+fn checked(answer: AccessSecretVersionResponse) -> Answered {
+    let number = answer.name.rsplit_once("/versions/");
+    let version = ReadVersion {
+        id: number.map(|(_, number)| number.to_owned()),
+        resource: Some(answer.name),
+        created: None,
+    };
+    let version = version.boxed();
+    let Some(payload) = answer.payload else {
         return Answered::Fails(Failure::NoValue);
     };
     let value = Value::from(&payload.data[..]);
@@ -317,24 +325,31 @@ fn checked(payload: Option<SecretPayload>) -> Answered {
             unread::UNREADABLE,
             "AccessSecretVersion: the checksum does not match",
         )),
-        _ => Answered::One(Raw::Bytes(value)),
+        _ => Answered::One(Raw::Bytes(value), version),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use google_cloud_secretmanager_v1::model::SecretPayload;
+
     use super::*;
 
     #[test]
     fn payload_with_wrong_checksum_is_rejected() {
         // RFC 3720, appendix B.4: 32 bytes of zeros.
         let zeros = || SecretPayload::new().set_data(vec![0; 32]);
+        let checked = |payload: Option<SecretPayload>| {
+            let answer =
+                AccessSecretVersionResponse::new().set_name("projects/1/secrets/db/versions/7");
+            checked(answer.set_or_clear_payload(payload))
+        };
         let good = i64::from(u32::from_be_bytes([0x8a, 0x91, 0x36, 0xaa]));
-        assert!(matches!(
-            checked(Some(zeros().set_data_crc32c(good))),
-            Answered::One(_)
-        ));
-        assert!(matches!(checked(Some(zeros())), Answered::One(_)));
+        let Answered::One(_, Some(version)) = checked(Some(zeros().set_data_crc32c(good))) else {
+            panic!("expected a value with its version");
+        };
+        assert_eq!(version.id.as_deref(), Some("7"));
+        assert!(matches!(checked(Some(zeros())), Answered::One(..)));
         let Answered::Unread(unread) = checked(Some(zeros().set_data_crc32c(good + 1))) else {
             panic!("expected a checksum error");
         };

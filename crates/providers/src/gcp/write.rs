@@ -199,9 +199,9 @@ impl Publisher {
     ) -> Result<bool, Unread> {
         let answer = self.reader.value(name, &version.to_string(), limiter).await;
         match answer {
-            Answered::One(Raw::Bytes(held)) => Ok(held.expose() == value.expose()),
+            Answered::One(Raw::Bytes(held), _) => Ok(held.expose() == value.expose()),
             Answered::Unread(unread) => Err(unread),
-            Answered::One(_) | Answered::NotFound | Answered::Fails(_) | Answered::Many(_) => {
+            Answered::One(..) | Answered::NotFound | Answered::Fails(_) | Answered::Many(_) => {
                 Ok(false)
             }
         }

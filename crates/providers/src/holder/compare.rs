@@ -19,11 +19,11 @@ pub(crate) async fn compare(
     let pairs = asked.iter().zip(answers);
     pairs
         .map(|(ask, answer)| match answer {
-            Answered::One(Raw::Bytes(held)) => ask.compared(|wanted| {
+            Answered::One(Raw::Bytes(held), _) => ask.compared(|wanted| {
                 wanted.target.property.is_none() && is_equal(key, &held, &wanted.value)
             }),
             Answered::Unread(unread) => Compared::Unknown(unread.why),
-            Answered::One(_) | Answered::NotFound | Answered::Fails(_) | Answered::Many(_) => {
+            Answered::One(..) | Answered::NotFound | Answered::Fails(_) | Answered::Many(_) => {
                 ask.compared(|_| false)
             }
         })

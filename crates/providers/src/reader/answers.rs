@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use eso_model::{
     ProviderKind,
     expected::{Answer, Content, Read},
+    version::ReadVersion,
 };
 use pace::bytes::Held;
 
@@ -39,12 +40,23 @@ impl Answers {
         Answer { provider, content }
     }
 
+    /// The version of the value, if the provider's answer names it.
+    pub fn version(&self, read: &Read) -> Option<&ReadVersion> {
+        let (_, outcome) = self.of.get(read)?;
+        match &outcome.as_ref().ok()?.answered {
+            Answered::One(_, version) => version.as_deref(),
+            Answered::Many(_) | Answered::NotFound | Answered::Fails(_) | Answered::Unread(_) => {
+                None
+            }
+        }
+    }
+
     /// The reason and the missing permission, or None if the read succeeded.
     pub fn unread(&self, read: &Read) -> Option<Unread> {
         match self.of.get(read) {
             Some((_, Ok(kept))) => match &kept.answered {
                 Answered::Unread(unread) => Some(unread.clone()),
-                Answered::One(_) | Answered::Many(_) | Answered::NotFound | Answered::Fails(_) => {
+                Answered::One(..) | Answered::Many(_) | Answered::NotFound | Answered::Fails(_) => {
                     None
                 }
             },

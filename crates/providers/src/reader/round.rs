@@ -480,7 +480,7 @@ impl<'r> Round<'r> {
         let size = answered.size();
         let needed = match &answered {
             Answered::Unread(unread) if unread.why.reason == unread::TOO_MUCH_DATA => MAX_VALUE,
-            Answered::One(_)
+            Answered::One(..)
             | Answered::Many(_)
             | Answered::NotFound
             | Answered::Fails(_)
@@ -878,7 +878,7 @@ fn kept(answered: Answered, held: Option<pace::bytes::Held>) -> Arc<Kept> {
 /// True for a value that is too large to be kept, and for the answer that says so.
 fn is_too_large(answered: &Answered) -> bool {
     match answered {
-        Answered::One(_) => answered.size() > MAX_VALUE,
+        Answered::One(..) => answered.size() > MAX_VALUE,
         Answered::Unread(unread) => unread.why.reason == unread::VALUE_TOO_LARGE,
         Answered::Many(_) | Answered::NotFound | Answered::Fails(_) => false,
     }

@@ -51,10 +51,8 @@ impl Provider for Double {
             tokio::time::sleep(pause).await;
             self.read.lock().unwrap().push(key.clone());
             let size = key.split('-').next().and_then(|size| size.parse().ok());
-            answers.push(Answered::One(Raw::Bytes(Value::new(vec![
-                b'x';
-                size.unwrap_or(5)
-            ]))));
+            let value = Value::new(vec![b'x'; size.unwrap_or(5)]);
+            answers.push(Answered::One(Raw::Bytes(value), None));
         }
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         answers
@@ -67,7 +65,7 @@ impl Provider for Double {
         _: &RateLimiter,
     ) -> Answered {
         let text = members.iter().cloned().collect::<Vec<_>>().join(" ");
-        Answered::One(Raw::Bytes(Value::new(text.into_bytes())))
+        Answered::One(Raw::Bytes(Value::new(text.into_bytes())), None)
     }
 
     async fn rotations(&self, keys: &[String], _: &RateLimiter) -> Vec<Result<Rotation, Unread>> {

@@ -61,7 +61,7 @@ impl Walk {
 impl From<Secret> for Answered {
     fn from(secret: Secret) -> Self {
         match secret {
-            Secret::Data(text) => Self::One(Raw::Json(text)),
+            Secret::Data(text) => Self::One(Raw::Json(text), None),
             Secret::Absent => Self::NotFound,
             Secret::Fails(failure) => Self::Fails(failure),
         }
@@ -155,7 +155,7 @@ impl Reader {
             return Ok(Answered::Fails(Failure::Refused));
         }
         match self.tags(key, limiter).await {
-            Ok(tags) => Ok(Answered::One(Raw::Tags(tags))),
+            Ok(tags) => Ok(Answered::One(Raw::Tags(tags), None)),
             Err(Stop::As(answered)) => Ok(answered),
             Err(Stop::Unread(unread)) => Err(unread),
         }

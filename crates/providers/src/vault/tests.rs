@@ -81,8 +81,8 @@ async fn at(double: &Double) -> Box<dyn Provider> {
 /// The answer as text, for assertions.
 fn answer_text(answered: &Answered) -> String {
     match answered {
-        Answered::One(Raw::Json(text)) => String::from_utf8(text.expose().to_vec()).unwrap(),
-        Answered::One(_) => "something else".to_owned(),
+        Answered::One(Raw::Json(text), _) => String::from_utf8(text.expose().to_vec()).unwrap(),
+        Answered::One(..) => "something else".to_owned(),
         Answered::Many(found) => format!("{:?}", found.keys().collect::<Vec<_>>()),
         Answered::NotFound => "not found".to_owned(),
         Answered::Fails(failure) => format!("fails {}", failure.into_str()),
@@ -663,7 +663,7 @@ async fn hostile_error_reaches_no_output() {
 fn shown(answer: &Answered) -> String {
     match answer {
         Answered::Unread(unread) => format!("{unread:?}"),
-        Answered::One(_) | Answered::Many(_) | Answered::NotFound | Answered::Fails(_) => {
+        Answered::One(..) | Answered::Many(_) | Answered::NotFound | Answered::Fails(_) => {
             answer_text(answer)
         }
     }

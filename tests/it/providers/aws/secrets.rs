@@ -128,7 +128,7 @@ async fn bytes_empty_and_missing_values_are_distinguished() {
     let provider = connected(&double.url, &json!({})).await;
     let wanted = ["binary", "empty", "none"].map(secret);
     let answers = provider.read(&wanted, &limiter()).await;
-    let providers::Answered::One(eso_model::expected::Raw::Bytes(value)) = &answers[0] else {
+    let providers::Answered::One(eso_model::expected::Raw::Bytes(value), _) = &answers[0] else {
         panic!("{}", super::line(&answers[0]));
     };
     assert_eq!(value.expose(), [0, 255, 10]);

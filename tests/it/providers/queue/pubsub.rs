@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use providers::{
     Ambient, connect_queue,
-    queue::{DeadLetters, Queue, address::Address},
+    queue::{DeadLetters, Delivery, NotDone, Queue, address::Address},
 };
 use serde_json::{Value as Json, json};
 use tokio::{
@@ -29,6 +29,11 @@ struct Emulator {
 
 impl Emulator {
     async fn started() -> Self {
+        Self::with(json!({})).await
+    }
+
+    /// A subscription with more fields.
+    async fn with(more: Json) -> Self {
         assert!(Path::new(JAR).exists(), "the emulator is not installed");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -45,10 +50,12 @@ impl Emulator {
             _process: process,
         };
         emulator.put("topics/rotations", json!({})).await;
-        let subscription = json!({
+        let mut subscription = json!({
             "topic": "projects/shop/topics/rotations", "ackDeadlineSeconds": 10,
             "labels": {"eso-sync-cluster": OWNER}, "messageRetentionDuration": "604800s",
         });
+        let fields = more.as_object().expect("fields").clone();
+        subscription.as_object_mut().expect("fields").extend(fields);
         emulator.put("subscriptions/eso-sync", subscription).await;
         emulator
     }
@@ -116,6 +123,9 @@ async fn messages_in_pubsub_are_received_hidden_and_acknowledged() {
         "{}",
         received[0].body
     );
+    // Without dead letters, deliveries are not counted.
+    let uncounted = |it: &Delivery| it.attempts.is_none() && it.sent.is_some();
+    assert!(received.iter().all(uncounted));
     assert!(all(&*queue, HIDDEN).await.is_empty());
     let mut released = received.split_off(10);
     let done = hidden(&*queue, &mut released, Duration::ZERO).await;
@@ -123,6 +133,40 @@ async fn messages_in_pubsub_are_received_hidden_and_acknowledged() {
     let done = acknowledged(&*queue, &received).await;
     assert_eq!(done, vec![Ok(()); 10]);
     assert_eq!(all(&*queue, HIDDEN).await.len(), 2);
+}
+
+#[tokio::test]
+#[ignore = "needs Google's emulator of Pub/Sub"]
+async fn deliveries_in_pubsub_are_counted_with_dead_letters() {
+    let policy =
+        json!({"deadLetterTopic": "projects/shop/topics/rotations", "maxDeliveryAttempts": 100});
+    let emulator = Emulator::with(json!({"deadLetterPolicy": policy})).await;
+    let queue = connected(&emulator.host).await;
+    emulator.publish(1).await;
+    for attempts in 1..=2 {
+        let mut received = all(&*queue, HIDDEN).await;
+        assert_eq!(received[0].attempts, Some(attempts));
+        let done = hidden(&*queue, &mut received, Duration::ZERO).await;
+        assert_eq!(done, [Ok(())]);
+    }
+}
+
+/// The server rejects a call with one stale receipt, and acknowledges the others all the same.
+#[tokio::test]
+#[ignore = "needs Google's emulator of Pub/Sub"]
+async fn stale_receipt_in_pubsub_holds_back_no_other_one() {
+    let emulator = Emulator::with(json!({"enableExactlyOnceDelivery": true})).await;
+    let queue = connected(&emulator.host).await;
+    queue.look().await.expect("a state");
+    emulator.publish(5).await;
+    let mut received = all(&*queue, HIDDEN).await;
+    assert_eq!(received.len(), 5);
+    assert_eq!(acknowledged(&*queue, &received[2..3]).await, [Ok(())]);
+    let one_is_stale = [Ok(()), Ok(()), Err(NotDone::ReceiptExpired), Ok(()), Ok(())];
+    assert_eq!(hidden(&*queue, &mut received, HIDDEN).await, one_is_stale);
+    assert_eq!(acknowledged(&*queue, &received).await, one_is_stale);
+    let all_are_stale = vec![Err(NotDone::ReceiptExpired); 5];
+    assert_eq!(acknowledged(&*queue, &received).await, all_are_stale);
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ impl ParameterStore {
         let mut found = Found::new(limiter)?;
         for (name, answer) in batch::all(self, listed, limiter).await {
             match answer {
-                Answered::One(raw) => {
+                Answered::One(raw, _) => {
                     found.insert(name, raw)?;
                 }
                 Answered::Unread(unread) => return Err(unread),

@@ -88,8 +88,8 @@ impl SecretsManager {
                     ..
                 } = entry;
                 // Without text or bytes, the operator omits the secret.
-                if let (Some(name), Answered::One(raw)) =
-                    (name, value(secret_string, secret_binary))
+                if let (Some(name), Answered::One(raw, _)) =
+                    (name, value(secret_string, secret_binary, None))
                 {
                     found.insert(name, raw)?;
                 }
@@ -131,7 +131,7 @@ impl SecretsManager {
         }
         // Throttled or failed: a single read may succeed.
         match self.version(&id, CURRENT, limiter).await {
-            Answered::One(raw) => Ok(Some((name.to_owned(), raw))),
+            Answered::One(raw, _) => Ok(Some((name.to_owned(), raw))),
             Answered::Unread(unread) => Err(unread),
             Answered::NotFound | Answered::Fails(_) | Answered::Many(_) => Ok(None),
         }
@@ -149,7 +149,7 @@ impl SecretsManager {
         let mut found = Found::new(limiter)?;
         for (name, answer) in batch::one_by_one(self, keys, limiter).await {
             match answer {
-                Answered::One(raw) => {
+                Answered::One(raw, _) => {
                     found.insert(name, raw)?;
                 }
                 Answered::Unread(unread) => return Err(unread),
@@ -177,7 +177,7 @@ impl SecretsManager {
         let mut found = Found::new(limiter)?;
         for name in listed {
             match answers.remove(&format!("{}{name}", self.prefix)) {
-                Some(Answered::One(raw)) => {
+                Some(Answered::One(raw, _)) => {
                     found.insert(name, raw)?;
                 }
                 Some(Answered::Unread(unread)) => return Err(unread),

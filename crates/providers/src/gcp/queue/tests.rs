@@ -59,6 +59,7 @@ async fn queue(double: &Double, folder: &std::path::Path) -> PubSub {
         engine: Engine::connected(server).await.unwrap(),
         limiter: limiter("projects/shop/subscriptions/eso-sync"),
         subscription: "projects/shop/subscriptions/eso-sync".to_owned(),
+        exactly_once: AtomicBool::new(false),
     }
 }
 
