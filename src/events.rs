@@ -35,7 +35,7 @@ use crate::{
     lock::LockError,
     policy::{Events, EventsWhen, OnUnverifiable, Policy, RequireOwner, When},
     record::{CutOff, Whole},
-    run::{self, Context, Pipeline},
+    run::{self, Context, Narrow, Pipeline},
     stop::Level,
 };
 
@@ -130,7 +130,9 @@ impl Job<'_> {
     /// Prints what would be done about events from a file.
     pub async fn preview(&self, text: &str) -> Result<Exit, Failure> {
         let mut groups = Groups::default();
+        let mut unreadable = Vec::new();
         for (index, message) in self.messages(text).into_iter().enumerate() {
+            unreadable.extend(message.line.filter(|_| message.is_unreadable()));
             let changed = message.notices.into_iter();
             for notice in changed.filter(|notice| notice.says == Says::Changed) {
                 groups.add(index, notice);
@@ -138,14 +140,66 @@ impl Job<'_> {
         }
         let groups = groups.into_vec();
         let only = |inventory: &_| rounds::part(&groups, inventory);
-        let pipeline = Pipeline {
+        let pipeline = self.narrowed(&only);
+        let exit = Box::pin(run::preview(&pipeline)).await?;
+        let Some(first) = unreadable.first() else {
+            return Ok(exit);
+        };
+        let count = unreadable.len();
+        tracing::warn!(
+            "{count} lines of the file are not understood, the first one is line {first}"
+        );
+        Ok(exit.or(Exit::Failed))
+    }
+
+    /// Looks at the first messages of the queues that can show them without a delivery, and plans what a run would do about them.
+    pub async fn peek(&self) -> Result<(), Failure> {
+        let session = self.pipeline.context.session;
+        session.world.end_in(self.pipeline.context.policy.deadline);
+        let decoder = decoder(self.events);
+        let mut groups = Groups::default();
+        let mut message = 0..;
+        for source in self.queues {
+            let peeked = session.unless_stopped(source.queue.peek()).await?;
+            let peeked = peeked.unwrap_or_else(|unread| {
+                let name = &source.name;
+                self.tally.warn(format!(
+                    "cannot look at the messages of {name}: {}",
+                    unread.why
+                ));
+                None
+            });
+            let bodies = peeked.into_iter().flatten();
+            for (body, index) in bodies.zip(message.by_ref()) {
+                for notice in decoder.decode(&body) {
+                    self.tally.count(&notice);
+                    if notice.says == Says::Changed {
+                        groups.add(index, notice);
+                    }
+                }
+            }
+        }
+        let groups = groups.into_vec();
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let only = |inventory: &_| rounds::part(&groups, inventory);
+        let pipeline = self.narrowed(&only);
+        let done = Box::pin(run::foresee(&pipeline)).await?;
+        let (document, exit) = pipeline.document(&done);
+        self.tally.ran(document, exit);
+        Ok(())
+    }
+
+    /// The run over a part of the ExternalSecrets.
+    fn narrowed<'n>(&'n self, only: &'n Narrow<'n>) -> Pipeline<'n> {
+        Pipeline {
             context: Context {
-                only: Some(&only),
+                only: Some(only),
                 ..self.pipeline.context
             },
             ..self.pipeline.clone()
-        };
-        Box::pin(run::preview(&pipeline)).await
+        }
     }
 
     /// If the process is cut off, the watchdog reports what was done so far.
@@ -164,9 +218,10 @@ impl Job<'_> {
 
     fn messages(&self, text: &str) -> Vec<Message> {
         let decoder = decoder(self.events);
-        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        let lines = (1..).zip(text.lines());
         lines
-            .map(|line| Message::of_line(decoder.decode(line)))
+            .filter(|(_, line)| !line.trim().is_empty())
+            .map(|(number, line)| Message::of_line(number, decoder.decode(line)))
             .collect()
     }
 
@@ -261,7 +316,13 @@ impl Job<'_> {
             let disposals = ends.iter().map(|&end| dispose(end, attempts));
             // Of a message that no end is known for, nothing is known to be handled.
             let unknown = || dispose(End::NotReached, attempts);
-            all.push(disposals.max().unwrap_or_else(unknown));
+            let disposal = disposals.max().unwrap_or_else(unknown);
+            if let Some(line) = message.line
+                && disposal != Disposal::Acknowledge
+            {
+                self.tally.left(line, message.is_unreadable());
+            }
+            all.push(disposal);
         }
         inbox::carry_out(self.queues, messages, &all, &self.tally).await;
     }

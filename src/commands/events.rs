@@ -70,8 +70,11 @@ pub(super) async fn events(session: &Session, args: &EventsArgs) -> Result<Exit,
     };
     match &lines {
         Some(lines) if args.act.dry_run => job.preview(lines).await,
-        // A receive counts as a delivery, so a dry run shows only the state of the queues.
-        None if args.act.dry_run => report(&job, Ok(())).await,
+        // A receive counts as a delivery, so of most queues a dry run shows only the state.
+        None if args.act.dry_run => {
+            let peeked = job.peek().await;
+            report(&job, peeked).await
+        }
         lines => {
             confirm(session, args, queues.len()).await?;
             job.reports_when_cut_off();

@@ -45,6 +45,12 @@ pub struct EventsSummary {
     pub received: BTreeMap<&'static str, usize>,
     /// The number of events by the reason of their kind.
     pub reasons: BTreeMap<&'static str, usize>,
+    /// The number of events of known sources whose kind is not known, by the name of the kind. They are `irrelevant`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub unknown_kinds: BTreeMap<Foreign, usize>,
+    /// The lines of the file that are not understood, the first 100 of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable_lines: Vec<usize>,
     /// The number of keys by how the work for them ended.
     pub keys: BTreeMap<&'static str, usize>,
     /// The number of messages that are removed from the queues.
@@ -199,6 +205,21 @@ impl EventsSummary {
             some => some,
         };
         let mut lines = vec![format!("events: {received}")];
+        let kinds = self.unknown_kinds.iter();
+        let kinds: Vec<String> = kinds
+            .map(|(kind, count)| format!("{count} {}", kind.terminal()))
+            .collect();
+        if !kinds.is_empty() {
+            lines.push(format!("unknown kinds: {}", kinds.join(", ")));
+        }
+        let unreadable: Vec<String> = self.unreadable_lines.iter().map(usize::to_string).collect();
+        if !unreadable.is_empty() {
+            let plural = if unreadable.len() == 1 { "" } else { "s" };
+            lines.push(format!(
+                "not understood: line{plural} {}",
+                unreadable.join(", ")
+            ));
+        }
         if !self.keys.is_empty() {
             lines.push(format!("keys: {}", counted(&self.keys)));
         }

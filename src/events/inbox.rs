@@ -45,6 +45,8 @@ pub(super) struct Message {
     poison: Option<String>,
     /// The queue and the receipt. None for an event from a file.
     from: Option<(usize, Receipt)>,
+    /// The line of an event from a file.
+    pub(super) line: Option<usize>,
 }
 
 impl Source {
@@ -68,13 +70,18 @@ impl Source {
 
 impl Message {
     /// An event that no queue holds.
-    pub(super) fn of_line(notices: Vec<Notice>) -> Self {
+    pub(super) fn of_line(line: usize, notices: Vec<Notice>) -> Self {
         Self {
             notices,
             attempts: 1,
             poison: None,
             from: None,
+            line: Some(line),
         }
+    }
+
+    pub(super) fn is_unreadable(&self) -> bool {
+        is_unreadable(&self.notices)
     }
 
     pub(super) const fn can_be_poisoned(&self) -> bool {
@@ -202,6 +209,7 @@ impl<'a> Inbox<'a> {
                 notices,
                 attempts,
                 from: Some((at, receipt)),
+                line: None,
             });
         }
         Ok(count)

@@ -13,10 +13,18 @@ use super::{
 use crate::{
     exit::Exit,
     failure::Failure,
+    foreign::Foreign,
     output::{print_as, write_termination_message},
     record::CutOff,
     report::{API_VERSION, Document, Run, format::Output},
 };
+
+/// The kinds that are counted by name. The others are counted together.
+const KINDS: usize = 20;
+const OTHERS: &str = "others";
+
+/// The lines that are not understood and that the report names.
+const LINES: usize = 100;
 
 /// What was received and done so far. Clones share it, so that the watchdog can report it.
 #[derive(Clone, Default)]
@@ -82,6 +90,17 @@ impl Tally {
         if let Some(reason) = notice.says.reason() {
             *summary.reasons.entry(reason).or_default() += 1;
         }
+        if let Some(kind) = &notice.kind {
+            let kinds = &mut summary.unknown_kinds;
+            let named = Foreign::from(kind.as_str());
+            let is_full = kinds.len() >= KINDS && !kinds.contains_key(&named);
+            let named = if is_full {
+                Foreign::from(OTHERS)
+            } else {
+                named
+            };
+            *kinds.entry(named).or_default() += 1;
+        }
     }
 
     pub(super) fn ran(&self, document: Document, exit: Exit) {
@@ -136,6 +155,18 @@ impl Tally {
             Disposal::Keep(_) | Disposal::Release => {
                 known.summary.kept += count;
                 known.then(Exit::Failed);
+            }
+        }
+    }
+
+    /// The event in this line of a file is not done.
+    pub(super) fn left(&self, line: usize, is_unreadable: bool) {
+        let mut known = self.known();
+        known.then(Exit::Failed);
+        if is_unreadable {
+            let lines = &mut known.summary.unreadable_lines;
+            if lines.len() < LINES {
+                lines.push(line);
             }
         }
     }

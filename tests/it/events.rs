@@ -126,6 +126,55 @@ async fn events_from_a_file_concern_only_the_users_of_their_keys() {
     assert_eq!(items[0]["name"], "cdn");
 }
 
+/// Nobody would look at an event that was left out in silence.
+#[tokio::test]
+async fn line_that_is_not_understood_is_named_by_its_number() {
+    let workspace = Workspace::new(Vec::new());
+    let lines = format!("{}\n\nhello\n{{}}\n", rotated("prod/web/cdn"));
+    let path = workspace.file("events.json", &lines);
+    let path = path.to_str().expect("UTF-8");
+    let from = ["events", "--sandbox", "--from", path];
+    let outcome = run(&workspace, &[&from[..], &["-o", "json"]].concat()).await;
+    outcome.exits(3);
+    assert_eq!(summary(&outcome)["unreadableLines"], json!([3, 4]));
+    assert_eq!(summary(&outcome)["keys"], json!({"synced": 1}));
+    let text = run(&workspace, &from).await;
+    text.exits(3);
+    let named = "not understood: lines 3, 4";
+    assert!(text.stdout.contains(named), "{}", text.stdout);
+    let plan = run(&workspace, &[&from[..], &["--dry-run"]].concat()).await;
+    plan.exits(3);
+    let named = "2 lines of the file are not understood, the first one is line 3";
+    assert!(plan.stderr.contains(named), "{}", plan.stderr);
+}
+
+#[tokio::test]
+async fn events_of_unknown_kinds_are_counted_by_name() {
+    let workspace = Workspace::new(Vec::new());
+    let mut lines = String::new();
+    for number in 0..30 {
+        let kind = format!("New Kind {:02}", number / 2 * 2);
+        let mut event = rotated("prod/web/cdn");
+        event["detail-type"] = json!(kind);
+        lines.push_str(&format!("{event}\n"));
+    }
+    for kind in 0..10 {
+        let mut event = rotated("prod/web/cdn");
+        event["detail-type"] = json!(format!("Other {kind}"));
+        lines.push_str(&format!("{event}\n"));
+    }
+    let path = workspace.file("events.json", &lines);
+    let path = path.to_str().expect("UTF-8");
+    let from = ["events", "--sandbox", "--from", path, "-o", "json"];
+    let outcome = run(&workspace, &from).await;
+    outcome.exits(0);
+    let kinds = summary(&outcome)["unknownKinds"].clone();
+    assert_eq!(kinds["New Kind 28"], json!(2), "{kinds}");
+    assert_eq!(kinds["others"], json!(5), "{kinds}");
+    assert_eq!(kinds.as_object().map(serde_json::Map::len), Some(21));
+    assert_eq!(summary(&outcome)["reasons"], json!({"unknown-kind": 40}));
+}
+
 #[tokio::test]
 async fn nothing_of_a_body_is_shown() {
     let planted = "hunter2-hunter2";

@@ -56,6 +56,7 @@ impl Groups {
             touched,
             version,
             at,
+            kind: _,
         } = notice;
         let of = (says, touched.clone(), keys.iter().map(named).collect());
         let group = self.0.entry(of).or_insert_with(|| Group {

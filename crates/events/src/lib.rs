@@ -10,7 +10,7 @@
 //! | `dispose` | the table: acknowledge, keep, move to the poison queue, or release |
 //!
 //! An event is a hint and never a fact: it says which keys to compare now. Anybody may have written it, so nothing of a body
-//! leaves this crate except the names of keys, versions and times, and [`Notice`] shows none of them in its `Debug`.
+//! leaves this crate except the names of keys, versions, times and the names of kinds that are not known, and [`Notice`] shows none of them in its `Debug`.
 
 mod decode;
 mod dispose;

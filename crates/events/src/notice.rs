@@ -11,6 +11,9 @@ use strum::IntoStaticStr;
 /// The stage of Secrets Manager that a read without a version gets.
 const CURRENT: &str = "AWSCURRENT";
 
+/// The longest name of a kind that is kept, in characters.
+const LONGEST_KIND: usize = 64;
+
 /// What one event says.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Notice {
@@ -23,6 +26,8 @@ pub struct Notice {
     pub version: Option<String>,
     /// When the change was made.
     pub at: Option<Timestamp>,
+    /// The name of a kind that is not known, bounded.
+    pub kind: Option<String>,
 }
 
 /// The kind of an event.
@@ -151,6 +156,23 @@ impl Notice {
             touched: Touched::Any,
             version: None,
             at: None,
+            kind: None,
+        }
+    }
+
+    /// An event of a known source, of a kind that is not. Only characters of names are kept of its name.
+    pub(crate) fn of_unknown_kind(name: &str) -> Self {
+        let name = name.chars().take(LONGEST_KIND);
+        let kept = |c: char| {
+            if c.is_ascii_alphanumeric() || " ._-".contains(c) {
+                c
+            } else {
+                '?'
+            }
+        };
+        Self {
+            kind: Some(name.map(kept).collect()),
+            ..Self::irrelevant(Ignored::UnknownKind)
         }
     }
 

@@ -6,7 +6,7 @@
 //! | queue | calls | rights |
 //! |---|---|---|
 //! | SQS | `ReceiveMessage`, `DeleteMessageBatch`, `ChangeMessageVisibilityBatch`, `GetQueueAttributes`, `ListQueueTags` | the same actions on the queue; `sqs:GetQueueAttributes` on its dead-letter queue to count these |
-//! | Azure Storage | `Get Messages`, `Update Message`, `Delete Message`, `Get Queue Metadata`; `Put Message` to the poison queue | `Storage Queue Data Contributor` on the queue; `Storage Queue Data Message Sender` and `Storage Queue Data Reader` on the poison queue |
+//! | Azure Storage | `Get Messages`, `Peek Messages`, `Update Message`, `Delete Message`, `Get Queue Metadata`; `Put Message` to the poison queue | `Storage Queue Data Contributor` on the queue; `Storage Queue Data Message Sender` and `Storage Queue Data Reader` on the poison queue |
 //! | Pub/Sub | `pull`, `acknowledge`, `modifyAckDeadline`; `get` of the subscription | `roles/pubsub.subscriber` and `roles/pubsub.viewer` on the subscription |
 
 use std::time::Duration;
@@ -62,6 +62,11 @@ const CALLS: f64 = 100.0;
 pub trait Queue: Send + Sync {
     /// Looks at the queue. Takes nothing from it.
     async fn look(&self) -> Result<QueueState, Unread>;
+
+    /// The bodies of the first messages, which stay as they are. None if each look would count as a delivery.
+    async fn peek(&self) -> Result<Option<Vec<String>>, Unread> {
+        Ok(None)
+    }
 
     /// Receives up to this number of messages, and waits for the first one. They are hidden from others for `hidden`. May
     /// return fewer, or none, although there are more.

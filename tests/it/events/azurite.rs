@@ -181,6 +181,33 @@ async fn completed(world: &mut World, azurite: &Azurite, more: &str) -> Outcome 
     outcome
 }
 
+/// A look is no delivery.
+#[tokio::test]
+#[ignore = "needs Azurite (tests/azurite/run)"]
+async fn dry_run_in_azurite_shows_what_the_messages_would_do() {
+    let (mut world, azurite) = rotated().await;
+    let mut arguments = prepare(&mut world, &azurite, &azurite.environment(), "");
+    arguments.push("--dry-run".to_owned());
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = world.bin.run(&arguments).await;
+    outcome.exits(0);
+    let document = outcome.document();
+    assert_eq!(document["summary"]["received"], json!({"changed": 1}));
+    let items = document["runs"][0]["items"].as_array().expect("items");
+    assert_eq!(items.len(), 1);
+    assert_eq!(
+        (&items[0]["name"], &items[0]["action"]),
+        (&json!("db"), &json!("sync"))
+    );
+    assert_ne!(world.secret("db", "password").await.as_deref(), Some(AFTER));
+    // The message is there, and this is its first delivery.
+    let outcome = run(&mut world, &azurite).await;
+    outcome.exits(0);
+    assert_eq!(outcome.document()["summary"]["acknowledged"], json!(1));
+    is_after(&world).await;
+    world.end().await;
+}
+
 #[tokio::test]
 #[ignore = "needs Azurite (tests/azurite/run)"]
 async fn rotations_in_azurite_are_proven_and_acknowledged_and_poison_is_moved() {

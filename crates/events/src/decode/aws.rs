@@ -23,8 +23,8 @@ pub(super) fn decode(event: &Json) -> Option<Notice> {
         ("aws.secretsmanager", LABEL_UPDATED) => label_updated(event),
         ("aws.secretsmanager", API_CALL) => secret_call(event),
         ("aws.secretsmanager", SERVICE_EVENT) => service_event(event),
-        ("aws.secretsmanager", _) | ("aws.ssm", "Parameter Store Policy Action") => {
-            return Some(Notice::irrelevant(Ignored::UnknownKind));
+        ("aws.secretsmanager", other) | ("aws.ssm", other @ "Parameter Store Policy Action") => {
+            return Some(Notice::of_unknown_kind(other));
         }
         ("aws.ssm", PARAMETER) => parameter(event),
         ("aws.ssm", API_CALL) => parameter_call(event)?,
@@ -86,7 +86,7 @@ fn secret_call(event: &Json) -> Notice {
             return Notice::irrelevant(Ignored::Metadata);
         }
         "RotateSecret" | "CancelRotateSecret" => return Notice::irrelevant(Ignored::Pending),
-        _ => return Notice::irrelevant(Ignored::UnknownKind),
+        other => return Notice::of_unknown_kind(other),
     };
     let parameters = |field: &str| text(event, &format!("/detail/requestParameters/{field}"));
     let stages: Vec<&str> = match name {
@@ -132,7 +132,7 @@ fn service_event(event: &Json) -> Notice {
         | "TestRotationFailed" => {
             return Notice::irrelevant(Ignored::Pending);
         }
-        _ => return Notice::irrelevant(Ignored::UnknownKind),
+        other => return Notice::of_unknown_kind(other),
     };
     let named = ["SecretId", "secretId", "SecretArn"]
         .into_iter()
@@ -147,7 +147,7 @@ fn parameter(event: &Json) -> Notice {
     let says = match text(event, "/detail/operation").unwrap_or_default() {
         "Create" | "Update" | "LabelParameterVersion" => Says::Changed,
         "Delete" => Says::Gone,
-        _ => return Notice::irrelevant(Ignored::UnknownKind),
+        other => return Notice::of_unknown_kind(other),
     };
     let name = text(event, "/detail/name").or_else(|| text(event, "/resources/0"));
     Notice::about(says, parameters(event, name))
@@ -159,7 +159,7 @@ fn parameter_call(event: &Json) -> Option<Notice> {
         "PutParameter" | "LabelParameterVersion" | "UnlabelParameterVersion" => Says::Changed,
         "DeleteParameter" | "DeleteParameters" => Says::Gone,
         name if name.contains("Parameter") => {
-            return Some(Notice::irrelevant(Ignored::UnknownKind));
+            return Some(Notice::of_unknown_kind(name));
         }
         _ => return None,
     };

@@ -5,7 +5,7 @@ use eso_model::{ProviderKind, remote::RemoteKey};
 use serde_json::Value as Json;
 
 use super::{keys_of, version};
-use crate::notice::{Ignored, Notice, Says, Touched, Unreadable, Warned};
+use crate::notice::{Notice, Says, Touched, Unreadable, Warned};
 
 const SOURCE: &str = "microsoft.keyvault.";
 
@@ -21,7 +21,7 @@ pub(super) fn decode(event: &Json) -> Option<Notice> {
         "newversioncreated" => Says::Changed,
         "expired" => Says::Gone,
         "nearexpiry" => Says::Warning(Warned::NearExpiry),
-        _ => return Some(Notice::irrelevant(Ignored::UnknownKind)),
+        _ => return Some(Notice::of_unknown_kind(kind)),
     };
     let Some(data) = field(event, "data") else {
         return Some(Notice::unreadable(Unreadable::NoKey));

@@ -39,7 +39,7 @@ fn notification(event: &Json) -> Option<Notice> {
         | "SECRET_VERSION_DESTROY_SCHEDULED" => Says::Gone,
         "SECRET_ROTATE" => return Some(Notice::irrelevant(Ignored::Reminder)),
         "SECRET_UPDATE" | "TOPIC_CONFIGURED" => return Some(Notice::irrelevant(Ignored::Metadata)),
-        _ => return Some(Notice::irrelevant(Ignored::UnknownKind)),
+        other => return Some(Notice::of_unknown_kind(other)),
     };
     let named = text(attributes, "/versionId").or_else(|| text(attributes, "/secretId"));
     let mut notice = about(says, named);
@@ -68,7 +68,7 @@ fn audit_log(event: &Json) -> Option<Notice> {
         | "ListSecrets"
         | "ListSecretVersions"
         | "GetIamPolicy" => return Some(Notice::irrelevant(Ignored::ReadOnly)),
-        _ => return Some(Notice::irrelevant(Ignored::UnknownKind)),
+        other => return Some(Notice::of_unknown_kind(other)),
     };
     let named = text(event, "/protoPayload/response/name")
         .or_else(|| text(event, "/protoPayload/resourceName"));

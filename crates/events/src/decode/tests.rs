@@ -40,7 +40,12 @@ fn shown(notice: &Notice) -> String {
     };
     let says = notice.says.word();
     if keys.is_empty() {
-        return format!("{says}{}", reason.unwrap_or_default());
+        let kind = notice.kind.as_ref().map(|kind| format!(" `{kind}`"));
+        return format!(
+            "{says}{}{}",
+            reason.unwrap_or_default(),
+            kind.unwrap_or_default()
+        );
     }
     format!(
         "{says}{}:{keys} {version} {touched}",
@@ -103,7 +108,7 @@ PutSecretValue | {"secretId": "prod/db"} | {"errorCode": "AccessDenied"} | irrel
 GetSecretValue | {"secretId": "prod/db"} | {"readOnly": true} | irrelevant read-only
 TagResource | {"secretId": "prod/db"} | {} | irrelevant metadata
 RotateSecret | {"secretId": "prod/db"} | {} | irrelevant pending
-SomethingNew | {"secretId": "prod/db"} | {} | irrelevant unknown-kind
+SomethingNew | {"secretId": "prod/db"} | {} | irrelevant unknown-kind `SomethingNew`
 PutSecretValue | null | {} | unreadable no-key
 PutSecretValue | {"secretId": ""} | {} | unreadable no-key
 PutSecretValue | {"secretId": ["db"]} | {} | unreadable no-key
@@ -193,7 +198,7 @@ fn parameter_store_bodies() {
         (event("Update"), format!("changed: {here}")),
         (event("LabelParameterVersion"), format!("changed: {here}")),
         (event("Delete"), format!("gone: {here}")),
-        (event("New"), "irrelevant unknown-kind".to_owned()),
+        (event("New"), "irrelevant unknown-kind `New`".to_owned()),
         (api, format!("changed: {here}")),
         // Not about parameters: another application's event is never taken for one of ours.
         (command, "unreadable unknown-shape".to_owned()),
@@ -250,7 +255,7 @@ fn key_vault_bodies() {
         ),
         (
             grid("Microsoft.KeyVault.VaultAccessPolicyChanged"),
-            "irrelevant unknown-kind".to_owned(),
+            "irrelevant unknown-kind `vaultaccesspolicychanged`".to_owned(),
         ),
         (json!({"eventType": new}), "unreadable no-key".to_owned()),
         (
@@ -300,7 +305,7 @@ fn notifications_of_google() {
         (
             "SECRET_NEW_KIND",
             secret,
-            "irrelevant unknown-kind".to_owned(),
+            "irrelevant unknown-kind `SECRET_NEW_KIND`".to_owned(),
         ),
     ] {
         let body = notification(kind, secret);
@@ -487,6 +492,16 @@ fn read_of_a_fixed_version_is_concerned_only_by_its_own_change() {
         tags: None,
     };
     assert!(current.concerns(&aws, &find));
+}
+
+/// Somebody else wrote it.
+#[test]
+fn name_of_an_unknown_kind_is_bounded_and_plain() {
+    let kind = format!("A\u{1b}[2J<b>\n{}", "x".repeat(100));
+    let notice = one(&call(&kind, &json!({"secretId": "a"}), &json!({})));
+    let name = notice.kind.unwrap();
+    assert_eq!(name.len(), 64);
+    assert!(name.starts_with("A??2J?b??xxx"), "{name}");
 }
 
 #[test]

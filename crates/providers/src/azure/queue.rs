@@ -17,8 +17,9 @@ use azure_core::http::{
 use azure_storage_queue::{
     QueueClient, QueueClientOptions,
     models::{
-        QueueClientGetPropertiesResultHeaders as _, QueueClientReceiveMessagesOptions,
-        QueueClientSendMessageOptions, QueueMessage, ReceivedMessage,
+        QueueClientGetPropertiesResultHeaders as _, QueueClientPeekMessagesOptions,
+        QueueClientReceiveMessagesOptions, QueueClientSendMessageOptions, QueueMessage,
+        ReceivedMessage,
     },
 };
 use futures::{StreamExt as _, stream};
@@ -324,6 +325,22 @@ impl Queue for StorageQueue {
         // The retention is a property of each message.
         state.warn(None, None);
         Ok(state)
+    }
+
+    async fn peek(&self) -> Result<Option<Vec<String>>, Unread> {
+        let answer = self.call("PeekMessages", |clients| async move {
+            let options = QueueClientPeekMessagesOptions {
+                number_of_messages: i32::try_from(RECEIVE).ok(),
+                ..QueueClientPeekMessagesOptions::default()
+            };
+            let answer = clients.queue.peek_messages(Some(options)).await?;
+            answer.into_model()
+        });
+        let answer = answer.await;
+        let answer = answer.map_err(|problem| self.unread(&problem, CONTRIBUTOR))?;
+        let messages = answer.items.into_iter().flatten();
+        let bodies = messages.map(|message| message.message_text.unwrap_or_default());
+        Ok(Some(bodies.collect()))
     }
 
     async fn receive(
