@@ -289,6 +289,17 @@ mod tests {
     }
 
     #[test]
+    fn outcomes_of_a_publication_have_an_explanation() {
+        let entries = entries();
+        for (word, _) in crate::publish::OUTCOMES {
+            let what = "outcome of `publish`";
+            let mut found = entries.iter().filter(|entry| entry.word == word);
+            assert!(found.any(|entry| entry.what == what), "{word}");
+        }
+        assert!(explain("raced").unwrap().contains("at the same time"));
+    }
+
+    #[test]
     fn words_of_events_have_an_explanation() {
         for word in [
             "left-to-run",

@@ -56,6 +56,7 @@ pub mod rbac;
 pub mod readers;
 pub mod reason;
 pub mod record;
+mod regular_file;
 pub mod remedy;
 pub mod report;
 pub mod restart;

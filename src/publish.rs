@@ -27,7 +27,7 @@ use cluster::Cluster;
 use pace::Clock;
 use providers::RateLimiter;
 use publish::{
-    Creation, MarkKey,
+    Creation, MarkKey, Wanted,
     plan::{Ceilings, Entry, Item, Plan, Prune, PruneMode, Rules},
 };
 use sandbox::Sandbox;
@@ -50,7 +50,7 @@ use self::{
     source::{History, Opened, Opener},
 };
 pub use self::{
-    apply::Done, fault::Fault, follow::Followed, program::Programs,
+    apply::Done, document::OUTCOMES, fault::Fault, follow::Followed, program::Programs,
     sops::reasons as reasons_of_sops,
 };
 use crate::{
@@ -264,7 +264,7 @@ impl Job<'_> {
             let mut prepare = Prepare::new(at, item);
             match place_of(item, &connector, &mut places).await {
                 Ok(place) => {
-                    let unsupported = place.unsupported(item.layout, &prepare.creation);
+                    let unsupported = place.unsupported(item, &prepare.creation);
                     prepare.faults.extend(unsupported);
                     if prepare.faults.is_empty() {
                         prepare.planned = Some(planned.len());
@@ -278,6 +278,12 @@ impl Job<'_> {
         remove_unpublishable(&mut planned, &mut items);
         let mut facts = Facts {
             items: planned,
+            names: self
+                .publish
+                .items
+                .iter()
+                .map(|it| it.name.clone())
+                .collect(),
             marks,
             binds_marks: self.publish.key.is_some(),
             reads: None,
@@ -411,6 +417,12 @@ fn remove_unpublishable(planned: &mut [Item], items: &mut [Prepare]) {
             continue;
         };
         item.source_is_whole = false;
+        // An empty value that is not accepted was reported already, and stops the item.
+        let stops =
+            |wanted: &Wanted| wanted.origin == problem.origin && wanted.value.expose().is_empty();
+        if !item.rules.allow_empty && item.wanted.iter().any(stops) {
+            continue;
+        }
         // The plan stops the item of a collision as a whole.
         if problem.reason != publish::name::Unpublishable::Collision {
             item.wanted.retain(|wanted| wanted.origin != problem.origin);

@@ -36,7 +36,16 @@ pub(super) async fn publish(session: &Session, args: PublishArgs) -> Result<Exit
         Some(PublishCommand::Status(args)) => &args.what,
     };
     if what.print_policy {
-        print(&smc::policy(what)?)?;
+        let text = smc::policy(what)?;
+        // What is printed is a valid policy. Its ceilings are those of the job that gets it.
+        let nothing_closed = Ceilings::default();
+        session.policy_from_text(
+            Sections::PUBLISH,
+            "the manifests",
+            text.clone(),
+            nothing_closed,
+        )?;
+        print(&text)?;
         return Ok(Exit::Done);
     }
     match &args.command {
@@ -142,7 +151,9 @@ fn load(session: &Session, what: &PublishWhat) -> Result<Loaded, Failure> {
         return session.policy_with(Sections::PUBLISH, &what.policy.config, ceilings, true);
     }
     let text = smc::policy(what)?;
-    session.say(&format!("the equivalent policy:\n{text}"));
+    session.say("the equivalent policy:");
+    // Each line is escaped and shortened on its own.
+    text.lines().for_each(|line| session.say(line));
     session.policy_from_text(Sections::PUBLISH, "the manifests", text, ceilings)
 }
 

@@ -9,13 +9,19 @@ use eso_model::{
 use serde_json::Value;
 use strum::{EnumMessage, IntoEnumIterator as _, VariantArray as _};
 
-use super::Entry;
+use super::{Entry, advice};
 use crate::{
-    cli::Cli, policy::Capability, publish::reasons_of_sops, reason::Reason, report::metrics::Metric,
+    cli::Cli,
+    policy::Capability,
+    publish::{self, reasons_of_sops},
+    reason::Reason,
+    report::metrics::Metric,
 };
 
 /// The alerts, whose texts are also what people get.
 const ALERTS: &str = include_str!("../../manifests/components/monitoring/rules.yaml");
+
+const OUTCOME: &str = "outcome of `publish`";
 
 /// All of them.
 pub(super) fn entries() -> Vec<Entry> {
@@ -39,6 +45,12 @@ pub(super) fn entries() -> Vec<Entry> {
         next: None,
     }));
     entries.extend(alerts());
+    entries.extend(publish::OUTCOMES.iter().map(|(word, meaning)| Entry {
+        word: (*word).to_owned(),
+        what: OUTCOME,
+        meaning: (*meaning).to_owned(),
+        next: advice::of(OUTCOME, word),
+    }));
     entries.extend(REPORT.iter().map(|(word, meaning)| Entry {
         word: (*word).to_owned(),
         what: "word of a report",

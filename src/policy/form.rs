@@ -399,6 +399,21 @@ forms! {
         }
     }
 
+    /// A folder of the job. Without `..`, because a ceiling is compared with the text.
+    Folder {
+        "folder",
+        "write a path without `..`, for example an absolute one",
+        "/workspace/repository",
+        "^.+$",
+        |text| match text {
+            "" => Err(Fault::new("is empty", Self::HINT)),
+            _ if text.split('/').any(|part| part == "..") => {
+                Err(Fault::new("contains `..`", Self::HINT))
+            }
+            _ => Ok(text.to_owned()),
+        }
+    }
+
     /// The name of a file, without a folder. It cannot start with `.`, so that it is no hidden file and no folder.
     FileName {
         "file-name",
@@ -435,11 +450,29 @@ forms! {
         "services/payments",
         r"^[^/].*$",
         |text| {
-            let is_good = |part: &str| !part.is_empty() && part != ".." && !part.contains(char::is_control);
-            if text == "." || text.trim_end_matches('/').split('/').all(is_good) {
+            let is_good = |part: &&str| !part.is_empty() && *part != ".." && !part.contains(char::is_control);
+            let parts: Vec<&str> = text.trim_end_matches('/').split('/').collect();
+            if !parts.iter().all(is_good) {
+                return Err(Fault::new("is not a path in the repository", Self::HINT));
+            }
+            let named: Vec<&str> = parts.into_iter().filter(|part| *part != ".").collect();
+            Ok(if named.is_empty() { ".".to_owned() } else { named.join("/") })
+        }
+    }
+
+    /// A mount or a namespace of Vault.
+    MountPath {
+        "mount-path",
+        "write the path as `vault secrets list` or `vault namespace list` shows it, without `.` and `..`",
+        "secret",
+        r"^[^/].*$",
+        |text| {
+            let is_good = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(char::is_control);
+            let text = text.trim_end_matches('/');
+            if text.split('/').all(is_good) {
                 Ok(text.to_owned())
             } else {
-                Err(Fault::new("is not a path in the repository", Self::HINT))
+                Err(Fault::new("is not the path of a mount or a namespace", Self::HINT))
             }
         }
     }

@@ -171,8 +171,9 @@ impl fmt::Display for SourceFrom {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub struct PathSource {
-    /// The folder, relative to the current one.
-    #[schemars(with = "Written<form::File>")]
+    /// The folder, relative to the current one, without `..`. With `--allow-source`, links in its path are followed only to folders
+    /// that the flag permits, too.
+    #[schemars(with = "Written<form::Folder>")]
     pub dir: PathBuf,
     /// The revision of the checkout, for the report. Without it, `GITHUB_SHA` or what `.git/HEAD` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -558,11 +559,11 @@ pub struct VaultTarget {
     #[schemars(with = "Written<form::Endpoint>")]
     pub server: String,
     /// The mount of a KV engine.
-    #[schemars(with = "Written<form::RepositoryPath>")]
+    #[schemars(with = "Written<form::MountPath>")]
     pub path: String,
     /// The namespace of Vault Enterprise or OpenBao.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<Written<form::RepositoryPath>>")]
+    #[schemars(with = "Option<Written<form::MountPath>>")]
     pub namespace: Option<String>,
 }
 

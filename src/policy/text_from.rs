@@ -1,11 +1,12 @@
 //! Where a confidential text of the job comes from.
 
-use std::{collections::BTreeMap, fmt, fs::File, io::Read as _, path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, fmt, io::ErrorKind, path::PathBuf, str::FromStr};
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use super::key_from::KeyFrom;
+use crate::regular_file::{self, Links};
 
 /// The longest text, in bytes.
 const LONGEST: u64 = 4096;
@@ -40,19 +41,29 @@ impl TextFrom {
                     .ok_or_else(|| format!("the variable {name} is not set"))?
             }
             Self::File(path) => {
-                let mut text = String::new();
-                let file = File::open(path);
-                let read = file.and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
-                read.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-                text
+                let failed = |why: &str| format!("{} cannot be read: {why}", path.display());
+                let read = regular_file::read(path, LONGEST, Links::Followed);
+                let content = read.map_err(|error| {
+                    if error.kind() == ErrorKind::FileTooLarge {
+                        self.no_line()
+                    } else {
+                        failed(&error.to_string())
+                    }
+                })?;
+                let text = std::str::from_utf8(content.expose());
+                text.map_err(|_| failed("it is not UTF-8"))?.to_owned()
             }
         };
         let is_short = u64::try_from(text.len()).is_ok_and(|length| length <= LONGEST);
         let text = text.trim();
         if !is_short || text.is_empty() || text.contains(char::is_control) {
-            return Err(format!("{self} is not one line of at most {LONGEST} bytes"));
+            return Err(self.no_line());
         }
         Ok(text.into())
+    }
+
+    fn no_line(&self) -> String {
+        format!("{self} is not one line of at most {LONGEST} bytes")
     }
 }
 

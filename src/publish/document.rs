@@ -217,25 +217,66 @@ fn level(entry: &Entry, done: Option<&Done>) -> Level {
     }
 }
 
+/// The words of outcomes, with their meanings.
+pub const OUTCOMES: [(&str, &str); 8] = [
+    (
+        IN_SYNC,
+        "Nothing was written: the provider holds the wanted value.",
+    ),
+    (LEFT, "Nothing was written. The reason says why."),
+    (
+        PUBLISHED,
+        "The value was written, and the provider returned it. With a message, its owner or mark is missing: the next run writes them.",
+    ),
+    (
+        UNPROVEN,
+        "The write was accepted, but the provider did not return the value. `publish status --verify` compares it again.",
+    ),
+    (
+        REMOVED,
+        "The secret was deleted, its deletion was announced, or old versions were destroyed.",
+    ),
+    (
+        WriteFailure::RACED,
+        "Somebody else wrote this secret at the same time, or it was no longer as planned. The next run plans again.",
+    ),
+    (
+        FAILED,
+        "The provider refused the write, and holds the value of before.",
+    ),
+    (
+        UNKNOWN,
+        "The provider did not confirm the write, and it could not be read back. The next run compares the value.",
+    ),
+];
+
+const IN_SYNC: &str = "in-sync";
+const LEFT: &str = "left";
+const PUBLISHED: &str = "published";
+const UNPROVEN: &str = "unproven";
+const REMOVED: &str = "removed";
+const FAILED: &str = "failed";
+const UNKNOWN: &str = "unknown";
+
 /// The word of an outcome, the version, and the message.
 fn told(done: &Done, entry: &Entry) -> (&'static str, Option<String>, String) {
     match done {
-        Done::Left if entry.step.reason == Reason::InSync => ("in-sync", None, String::new()),
-        Done::Left => ("left", None, String::new()),
+        Done::Left if entry.step.reason == Reason::InSync => (IN_SYNC, None, String::new()),
+        Done::Left => (LEFT, None, String::new()),
         Done::Wrote(wrote) => {
             let version = wrote.version.clone();
             if wrote.proven {
-                ("published", version, String::new())
+                (PUBLISHED, version, String::new())
             } else {
                 let message = "the provider did not return the value that was written. `publish status --verify` compares it again";
-                ("unproven", version, message.to_owned())
+                (UNPROVEN, version, message.to_owned())
             }
         }
-        Done::Removed => ("removed", None, String::new()),
+        Done::Removed => (REMOVED, None, String::new()),
         Done::Failed(WriteFailure::Raced(what)) => (WriteFailure::RACED, None, what.clone()),
         Done::Failed(WriteFailure::Failed(unread)) => {
             let why = &unread.why;
-            ("failed", None, format!("{}: {}", why.reason, why.detail))
+            (FAILED, None, format!("{}: {}", why.reason, why.detail))
         }
         Done::Failed(WriteFailure::Unrecorded(wrote, unread)) => {
             let why = &unread.why;
@@ -243,11 +284,11 @@ fn told(done: &Done, entry: &Entry) -> (&'static str, Option<String>, String) {
                 "its mark or tags were not written: {}: {}",
                 why.reason, why.detail
             );
-            ("published", wrote.version.clone(), message)
+            (PUBLISHED, wrote.version.clone(), message)
         }
         Done::Failed(WriteFailure::Unknown(unread)) => {
             let why = &unread.why;
-            ("unknown", None, format!("{}: {}", why.reason, why.detail))
+            (UNKNOWN, None, format!("{}: {}", why.reason, why.detail))
         }
         Done::NotReached => ("not-reached", None, String::new()),
     }

@@ -23,6 +23,8 @@ pub(super) type AllKnown = BTreeMap<RemoteKey, Known>;
 /// The input of the plan without what the providers hold.
 pub(super) struct Facts {
     pub(super) items: Vec<Item>,
+    /// The names of all items of the policy.
+    pub(super) names: BTreeSet<String>,
     pub(super) marks: MarkKey,
     pub(super) binds_marks: bool,
     /// None if it is not known what ExternalSecrets read.
@@ -37,6 +39,7 @@ impl Facts {
     pub(super) fn input<'k>(&'k self, known: &'k AllKnown) -> Input<'k> {
         Input {
             items: &self.items,
+            names: &self.names,
             known,
             marks: &self.marks,
             binds_marks: self.binds_marks,

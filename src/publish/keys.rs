@@ -1,14 +1,17 @@
 //! The keys of a publisher: the key of its marks, and the private keys that decrypt its files.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use cluster::{Cluster, ErrorKind, Path, wire};
+use cluster::{Cluster, ErrorKind as ApiErrorKind, Path, wire};
 use publish::MarkKey;
 use secret::Value;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io::ErrorKind};
 use zeroize::Zeroizing;
 
 use super::fault::Fault;
-use crate::policy::KeyFrom;
+use crate::{
+    policy::KeyFrom,
+    regular_file::{self, Links},
+};
 
 /// The largest key file.
 const LARGEST: u64 = 1 << 20;
@@ -52,17 +55,20 @@ impl Keys<'_> {
             }
             KeyFrom::File(path) => {
                 let failed = |error: std::io::Error| {
-                    let message = format!("{from} cannot be read: {}", error.kind());
-                    Fault::new("key-not-found", message)
+                    let message = format!("{from} cannot be read: {error}");
+                    let is_no_key = matches!(
+                        error.kind(),
+                        ErrorKind::InvalidInput | ErrorKind::FileTooLarge
+                    );
+                    let reason = if is_no_key {
+                        "invalid-key"
+                    } else {
+                        "key-not-found"
+                    };
+                    Fault::new(reason, message)
                 };
-                let size = std::fs::metadata(path).map_err(failed)?.len();
-                if size > LARGEST {
-                    return Err(Fault::new(
-                        "invalid-key",
-                        format!("{from} is larger than 1 MiB"),
-                    ));
-                }
-                std::fs::read(path).map(Value::new).map(one).map_err(failed)
+                let read = regular_file::read(path, LARGEST, Links::Followed);
+                read.map(one).map_err(failed)
             }
             KeyFrom::Secret(name) => self.secret(name).await,
         }
@@ -78,7 +84,7 @@ impl Keys<'_> {
         let path = Path::core(Some(namespace), "secrets").named(name);
         match cluster.get::<wire::Secret>(&path).await {
             Ok(secret) => Ok(secret.data),
-            Err(error) if error.kind == ErrorKind::NotFound => {
+            Err(error) if error.kind == ApiErrorKind::NotFound => {
                 let message = format!("the Secret {namespace}/{name} does not exist");
                 Err(Fault::new("key-not-found", message))
             }

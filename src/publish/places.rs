@@ -21,7 +21,7 @@ use crate::{
     discover,
     policy::{
         Policy,
-        publish::{PublishTo, StoreTarget},
+        publish::{PublishItem, PublishTo, StoreTarget},
     },
     sandbox_access,
 };
@@ -54,18 +54,23 @@ impl Place {
 
     /// What the provider does not support about the secrets of an item. The policy of an item that publishes to a store does not say
     /// which provider it has.
-    pub(super) fn unsupported(&self, layout: Layout, creation: &Creation) -> Vec<Fault> {
+    pub(super) fn unsupported(&self, item: &PublishItem, creation: &Creation) -> Vec<Fault> {
         let unfit = creation.unfit(&self.store.provider, &self.settings);
         let fault = |Unfit { part, why }| {
             let message = format!("`create.{part}`: {why}");
             Fault::new(providers::unread::UNSUPPORTED, message)
         };
-        let layout = (!layout.fits(&self.store.provider)).then(|| {
+        let layout = (!item.layout.fits(&self.store.provider)).then(|| {
             let message = format!("`layout`: {}", Layout::UNFIT);
+            Fault::new(providers::unread::UNSUPPORTED, message)
+        });
+        let keep = (item.versions.keep.is_some() && !self.store.destroys_versions).then(|| {
+            let message = "`versions.keep`: this provider destroys no single versions; remove it";
             Fault::new(providers::unread::UNSUPPORTED, message)
         });
         layout
             .into_iter()
+            .chain(keep)
             .chain(unfit.into_iter().map(fault))
             .collect()
     }

@@ -68,6 +68,10 @@ pub(super) fn read(
         reading.add_faults(faults);
         reading.add(None, entries, publish::Format::Secret);
     }
+    let Read { wanted, faults } = &reading.read;
+    if wanted.is_empty() && faults.is_empty() {
+        reading.add_faults(vec![repository::empty_source()]);
+    }
     reading.read
 }
 
@@ -121,8 +125,10 @@ impl Reading<'_> {
             Ok(decrypted) => decrypted,
             Err(faults) => return self.add_faults(faults),
         };
-        match build.printed(decrypted) {
-            Some(Ok(printed)) => self.kustomize(repository::printed_secrets(path, printed)),
+        match build.printed(&decrypted) {
+            Some(Ok(printed)) => {
+                self.kustomize(repository::printed_secrets(path, printed, &decrypted));
+            }
             Some(Err(mut fault)) => {
                 fault.file.get_or_insert_with(|| path.to_owned());
                 self.read.faults.push(fault);
@@ -171,6 +177,13 @@ impl Reading<'_> {
         let accepts_empty = self.item.sops.allow_empty;
         let mut stops = repository::stops(&entries);
         stops.retain(|stop| !accepts_empty || stop.reason != repository::Reason::EmptyValue);
+        if !publish::name::accepts_empty(&self.store) {
+            let of_empty = stops.iter_mut();
+            for stop in of_empty.filter(|stop| stop.reason == repository::Reason::EmptyValue) {
+                stop.message =
+                    "the value is empty, which the provider refuses; remove the key".to_owned();
+            }
+        }
         self.add_faults(stops);
         for entry in entries {
             match self.named(service, &entry.key) {
@@ -193,8 +206,10 @@ impl Reading<'_> {
                     value: entry.value,
                 }),
                 Err(mut fault) => {
-                    fault.file = Some(entry.file);
-                    fault.key = Some(entry.key);
+                    let line = entry.line.map(|line| format!(":{line}"));
+                    fault.file = Some(entry.file + &line.unwrap_or_default());
+                    // Other text may be a part of a value of several lines.
+                    fault.key = Some(entry.key).filter(|key| repository::looks_like_a_name(key));
                     self.read.faults.push(fault);
                 }
             }

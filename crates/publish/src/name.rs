@@ -14,7 +14,7 @@ use crate::target::{Origin, RemoteKey, Wanted};
 mod limits;
 mod rules;
 
-pub use self::limits::MAX_PARAMETER;
+pub use self::limits::{MAX_PARAMETER, accepts_empty};
 
 /// How prefix, key and suffix become a name.
 #[derive(

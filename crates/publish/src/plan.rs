@@ -214,6 +214,8 @@ pub struct Reads {
 #[derive(Clone, Copy)]
 pub struct Input<'a> {
     pub items: &'a [Item],
+    /// The names of all items of the policy, including those that are not published in this run.
+    pub names: &'a BTreeSet<String>,
     pub known: &'a BTreeMap<RemoteKey, Known>,
     pub marks: &'a MarkKey,
     /// False if the mark key is of this run only: then marks are not renewed.

@@ -265,7 +265,8 @@ const ADVICE: &[(Reason, &str)] = &[
     (
         Reason::WouldRevert,
         "the value is one that was published before the current one: this source may be older than the last run's. Update the source, \
-         or go back on purpose with `--allow revert`",
+         or go back on purpose with `--allow publish,revert`. `--allow` closes all that no flag permits, so this call also needs \
+         `--allow-source` and `--allow-target`, and what its errors name",
     ),
     (
         Reason::NotOwned,

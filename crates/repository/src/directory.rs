@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::Read as _,
     os::fd::{AsFd, OwnedFd},
-    path::Path,
+    path::{Component, Path},
 };
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
@@ -22,14 +22,29 @@ const MAX_ENTRIES: usize = 500_000;
 const MAX_DEPTH: usize = 64;
 
 impl Tree {
-    /// Reads the files of a folder for which `is_needed` returns true.
+    /// Reads the files of a folder for which `is_needed` returns true. Links in the path of the folder are followed.
     ///
-    /// Links are not followed, so nothing outside the folder is read, even if somebody replaces a folder by a link meanwhile.
-    /// `.git` is left out.
+    /// Links in the folder are not followed, so nothing outside the folder is read, even if somebody replaces a folder by a link
+    /// meanwhile. `.git` is left out.
     pub fn from_directory(root: &Path, is_needed: &dyn Fn(&str) -> bool) -> Result<Self, Fault> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = rustix::fs::open(root, flags, Mode::empty());
-        let root = opened.map_err(|error| unreadable("", error.into()))?;
+        Self::from_opened(opened, is_needed)
+    }
+
+    /// Like [`Self::from_directory`], but links in the path of the folder are not followed either.
+    pub fn from_real_directory(
+        root: &Path,
+        is_needed: &dyn Fn(&str) -> bool,
+    ) -> Result<Self, Fault> {
+        Self::from_opened(open_without_links(root), is_needed)
+    }
+
+    fn from_opened(
+        root: rustix::io::Result<OwnedFd>,
+        is_needed: &dyn Fn(&str) -> bool,
+    ) -> Result<Self, Fault> {
+        let root = root.map_err(|error| unreadable("", error.into()))?;
         let mut walk = Walk {
             tree: Self::default(),
             is_needed,
@@ -38,6 +53,23 @@ impl Tree {
         walk.folder(&root, "", 0)?;
         Ok(walk.tree)
     }
+}
+
+/// Opens a folder, component by component.
+fn open_without_links(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let start = if path.is_absolute() { "/" } else { "." };
+    let mut folder = rustix::fs::open(start, flags, Mode::empty())?;
+    for component in path.components() {
+        match component {
+            Component::RootDir | Component::CurDir => {}
+            Component::Normal(name) => {
+                folder = rustix::fs::openat(&folder, name, flags, Mode::empty())?;
+            }
+            Component::ParentDir | Component::Prefix(_) => return Err(rustix::io::Errno::INVAL),
+        }
+    }
+    Ok(folder)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
@@ -197,6 +229,19 @@ mod tests {
         let tree =
             Tree::from_directory(&outside.path().join("current"), &|_| true).expect("readable");
         assert!(tree.get("top").is_ok());
+    }
+
+    #[test]
+    fn real_folder_has_no_link_in_its_path() {
+        let outside = folder();
+        let real = outside.path().canonicalize().expect("a path");
+        symlink("root", real.join("current")).expect("a link");
+        let read = |path: &str| Tree::from_real_directory(&real.join(path), &|_| true);
+        assert!(read("root").is_ok_and(|tree| tree.get("top").is_ok()));
+        for path in ["current", "current/a", "root/../root", "nowhere"] {
+            let fault = read(path).err().map(|fault| fault.reason);
+            assert_eq!(fault, Some(Reason::Unreadable), "{path}");
+        }
     }
 
     #[test]

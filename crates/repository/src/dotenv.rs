@@ -1,9 +1,9 @@
 //! dotenv files: one `KEY=VALUE` a line. Programs read the same line differently, so a file is read in a named dialect.
 //!
 //! In every dialect: no substitution of variables, quotes are kept, a comment is no entry and disables nothing, and a key that
-//! occurs twice is a fault.
+//! occurs twice is a fault. So is a value of several lines, which no dialect has.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::ControlFlow};
 
 use secret::{Buffer, Value};
 
@@ -13,6 +13,7 @@ use crate::{
     entry::Entry,
     fault::{Fault, Reason},
     source::Text,
+    torn::{self, is_torn},
 };
 
 /// The longest line that kustomize and docker read.
@@ -69,7 +70,9 @@ pub(crate) fn read(text: &Text, dialect: Option<Dialect>, faults: &mut Vec<Fault
     };
     let dialect = dialect.or(text.is_sops.then_some(Dialect::Sops));
     for (index, line) in text.as_str().split('\n').enumerate() {
-        reader.line(index + 1, line, dialect);
+        if reader.line(index + 1, line, dialect).is_break() {
+            break;
+        }
     }
     reader.entries
 }
@@ -82,17 +85,22 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn line(&mut self, number: usize, line: &str, dialect: Option<Dialect>) {
+    /// Reads a line. Breaks where the next lines are a part of a value.
+    fn line(&mut self, number: usize, line: &str, dialect: Option<Dialect>) -> ControlFlow<()> {
         let Some(dialect) = dialect else {
             if let Some(message) = difference(line, number == 1) {
                 self.fault(number, Reason::DialectsDiffer, &message);
-                return;
+                return ControlFlow::Continue(());
             }
             return self.line(number, line, Some(Dialect::Plain));
         };
         match parse(line, number == 1, dialect) {
             Line::Nothing => {}
             Line::Fault(reason, message) => self.fault(number, reason, message),
+            Line::Pair(key, value) if is_torn(key, value) => {
+                self.fault(number, Reason::InvalidSyntax, torn::MESSAGE);
+                return ControlFlow::Break(());
+            }
             Line::Pair(key, value) => {
                 if self.keys.insert(key.to_owned()) {
                     self.entries
@@ -106,6 +114,7 @@ impl Reader<'_> {
                 }
             }
         }
+        ControlFlow::Continue(())
     }
 
     fn fault(&mut self, number: usize, reason: Reason, message: &str) {

@@ -81,6 +81,8 @@ pub enum Reason {
     SopsMetadata,
     /// The value is empty.
     EmptyValue,
+    /// The files of the item contain no keys.
+    EmptySource,
 }
 
 impl Reason {
@@ -150,7 +152,7 @@ impl std::fmt::Display for Fault {
 const LONGEST_NAME: usize = 128;
 
 /// True if the text can be shown as a key. A line of a value that continues on several lines may look like `dGV4dA==`.
-pub(crate) fn looks_like_a_name(key: &str) -> bool {
+pub fn looks_like_a_name(key: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-[]".contains(c);
     key.len() <= LONGEST_NAME && key.chars().all(allowed) && !key.is_empty()
 }

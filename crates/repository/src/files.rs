@@ -70,7 +70,7 @@ pub struct File<'a> {
     pub dialect: Option<Dialect>,
 }
 
-/// The entries of files, and what is wrong with them. With a fault, the entries are incomplete.
+/// The entries of files, and what is wrong with them. A file with a fault has no entries.
 #[derive(Default)]
 pub struct Contents {
     pub entries: Vec<Entry>,
@@ -81,16 +81,28 @@ pub struct Contents {
 pub fn read_files(source: Source<'_>, files: &[File<'_>]) -> Contents {
     let mut contents = Contents::default();
     for file in files {
-        match entries(source, file, &mut contents.faults) {
+        match entries(source, file) {
             Ok(entries) => contents.entries.extend(entries),
-            Err(fault) => contents.faults.push(fault),
+            Err(faults) => contents.faults.extend(faults),
         }
     }
     contents
 }
 
-/// Reads a file. Faults that do not end the reading are added to `faults`.
-pub(crate) fn entries(
+/// Reads a file completely, or not at all: where one line is misread, the others may be, too. A value of several lines looks
+/// like several keys, for example.
+pub(crate) fn entries(source: Source<'_>, file: &File<'_>) -> Result<Vec<Entry>, Vec<Fault>> {
+    let mut faults = Vec::new();
+    match parsed(source, file, &mut faults) {
+        Ok(entries) if faults.is_empty() => return Ok(entries),
+        Ok(_) => {}
+        Err(fault) => faults.push(fault),
+    }
+    Err(faults)
+}
+
+/// Faults that do not end the reading are added to `faults`.
+fn parsed(
     source: Source<'_>,
     file: &File<'_>,
     faults: &mut Vec<Fault>,
@@ -103,7 +115,12 @@ pub(crate) fn entries(
     if format == Format::Binary {
         return binary(source, file.path);
     }
-    let text = source.text(file.path)?;
+    let text = match format {
+        Format::Yaml => source.yaml(file.path)?,
+        Format::Dotenv | Format::Properties | Format::Json | Format::Ini | Format::Binary => {
+            source.text(file.path)?
+        }
+    };
     let render = if is_smc {
         Render::SerdeYaml
     } else {
@@ -152,11 +169,13 @@ mod tests {
             ("a.env", "A=1\nB=\n"),
             ("b.properties", "a : 1\n"),
             ("c.yaml", "a: {b: 1.50}\n"),
-            ("d.json", "{\"a\": [null, 1.50]}"),
+            ("d.json", "{\"a\": [1.50]}"),
+            ("null.json", "{\"a\": [null, 1.50]}"),
             ("e.key", "raw\n"),
             ("i.ini", "[s]\na = 1"),
             ("f.env", "SOPS A"),
             ("g.env", "SOPS broken"),
+            ("sealed.yaml", "SOPS yaml"),
         ] {
             tree.insert(path, Value::from(content))
                 .expect("a valid path");
@@ -174,8 +193,14 @@ mod tests {
                 reason: "mac-mismatch",
                 message: "the MAC differs".to_owned(),
             }),
+            Some(b"yaml") => Ok(Decrypted::Sops {
+                text: Value::from("---\n{\"A\": \"x\"}\n"),
+                is_exact: false,
+                unencrypted: BTreeSet::new(),
+            }),
             Some(_) => Ok(Decrypted::Sops {
                 text: Value::from("A=x \nplain=y"),
+                is_exact: true,
                 unencrypted: BTreeSet::from(["plain".to_owned()]),
             }),
         }
@@ -219,13 +244,9 @@ mod tests {
             ("b.properties", None, "a=\"1\""),
             ("c.yaml", None, "a.b=\"1.50\""),
             ("i.ini", None, "s.a=\"1\""),
-            ("d.json", None, "a[1]=\"1.50\" d.json: null-value"),
+            ("d.json", None, "a[0]=\"1.50\""),
             ("e.key", Some(Format::Binary), "e.key=\"raw\\n\""),
-            (
-                "d.json",
-                Some(Format::Yaml),
-                "a[1]=\"1.50\" d.json: null-value",
-            ),
+            ("d.json", Some(Format::Yaml), "a[0]=\"1.50\""),
         ] {
             assert_eq!(reading(path, format, None), expected, "{path}");
         }
@@ -243,6 +264,24 @@ mod tests {
         assert_eq!(reading("g.env", None, None), "g.env: mac-mismatch");
     }
 
+    /// sops writes YAML in a notation of its own, which another program cannot know.
+    #[test]
+    fn encrypted_yaml_is_read_as_data_only() {
+        assert_eq!(reading("sealed.yaml", None, None), "!A=\"x\"");
+        for format in [
+            Format::Binary,
+            Format::Dotenv,
+            Format::Json,
+            Format::Properties,
+            Format::Ini,
+        ] {
+            assert_eq!(
+                reading("sealed.yaml", Some(format), None),
+                "sealed.yaml: no-exact-text"
+            );
+        }
+    }
+
     #[test]
     fn binary_is_encrypted_only_if_all_of_the_file_is() {
         assert_eq!(
@@ -251,9 +290,67 @@ mod tests {
         );
     }
 
+    /// The lines after the first one of a value look like keys, so nothing of such a file is known for certain.
+    #[test]
+    fn a_file_with_a_fault_has_no_entries() {
+        for (format, dialect, content) in [
+            (Format::Dotenv, None, "A=1\nA=2\nB=3\n"),
+            (Format::Dotenv, None, "A=1\nno equals sign\n"),
+            (Format::Dotenv, None, PEM),
+            (Format::Dotenv, Some(Dialect::Sops), PEM),
+            (Format::Dotenv, Some(Dialect::Kustomize), PEM),
+            (Format::Dotenv, Some(Dialect::Smc), PEM),
+            (Format::Dotenv, Some(Dialect::Plain), PEM),
+            (Format::Dotenv, Some(Dialect::Smc), BASE64),
+            (Format::Dotenv, Some(Dialect::Sops), BASE64),
+            (Format::Properties, None, "a=1\na=2\nb=3\n"),
+            (Format::Properties, None, "a=1\nb=\\u12\n"),
+            (Format::Properties, None, PEM),
+            (Format::Properties, Some(Dialect::Smc), PEM),
+            (Format::Properties, Some(Dialect::Smc), BASE64),
+            (Format::Ini, None, "[dev]\na=1\n[prod\na=2\n"),
+            (Format::Ini, None, "[a]\nb=1\nb=2\nc=3\n"),
+            (Format::Ini, None, PEM),
+            (Format::Yaml, None, "a: 1\nb: null\n"),
+            (Format::Json, None, "{\"a\": 1, \"b\": null}"),
+        ] {
+            let mut tree = Tree::default();
+            tree.insert("file", Value::from(content)).expect("a file");
+            tree.insert("good.env", Value::from("GOOD=1"))
+                .expect("a file");
+            let source = Source {
+                tree: &tree,
+                decrypt: &decrypt,
+            };
+            let file = |path, format, dialect| File {
+                path,
+                format: Some(format),
+                dialect,
+            };
+            let files = [
+                file("file", format, dialect),
+                file("good.env", Format::Dotenv, None),
+            ];
+            let Contents { entries, faults } = read_files(source, &files);
+            let keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+            assert_eq!(keys, ["GOOD"], "{format:?} {dialect:?} {content}");
+            assert!(!faults.is_empty(), "{format:?} {dialect:?} {content}");
+            for fault in faults {
+                let shown = format!("{fault} {fault:?}");
+                for part in ["MIIEowIBAAKCAQEA", "hV8fGtq2Lw9JmZc4QzYnRw", "PRIVATE"] {
+                    assert!(!shown.contains(part), "{shown}");
+                }
+            }
+        }
+    }
+
+    const PEM: &str = "KEY=-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\nhV8fGtq2Lw9JmZc4QzYnRw==\n-----END RSA PRIVATE KEY-----\nOTHER=1\n";
+    const BASE64: &str = "KEY=MIIEowIBAAKCAQEA\nhV8fGtq2Lw9JmZc4QzYnRw==\n";
+
     #[test]
     fn a_file_that_cannot_be_read_is_a_fault() {
         assert_eq!(reading("e.key", None, None), "e.key: unknown-format");
+        assert_eq!(reading("null.json", None, None), "null.json: null-value");
         assert_eq!(reading("none.env", None, None), "none.env: not-found");
         assert_eq!(reading("h.yml", None, None), "h.yml: not-utf8");
     }

@@ -23,7 +23,7 @@ mod resource;
 mod select;
 
 use file::Kustomization;
-pub use printed::{decrypted_files, printed_secrets};
+pub use printed::{DecryptedFile, decrypted_files, printed_secrets};
 use reader::Reader;
 use resource::{Id, Resource};
 
@@ -108,7 +108,7 @@ impl Build<'_> {
             .filter(|path| self.source.tree.is_present(path));
         let (first, second) = (present.next(), present.next());
         match (first, second) {
-            (Some(path), None) => self.source.text(path),
+            (Some(path), None) => self.source.yaml(path),
             (Some(path), Some(_)) => {
                 let message = "is one of several kustomizations in its folder; remove the others";
                 Err(Fault::new(path, Reason::KustomizeInvalid, message))
@@ -132,7 +132,7 @@ impl Build<'_> {
         let resolved = path.resolve(text)?;
         if self.source.tree.is_present(&resolved) {
             check_below(text, path, folder, &resolved)?;
-            let resources = self.source.text(&resolved)?;
+            let resources = self.source.yaml(&resolved)?;
             for document in node::documents(&resources)? {
                 resource::read(Reader::new(&resources), &document, "", &mut |secret| {
                     secrets.append(secret)

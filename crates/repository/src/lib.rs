@@ -21,16 +21,17 @@ mod properties;
 pub mod smc;
 mod source;
 mod stops;
+mod torn;
 mod tree;
 
 pub use self::{
     dotenv::Dialect,
     entry::Entry,
-    fault::{Fault, Reason},
+    fault::{Fault, Reason, looks_like_a_name},
     files::{Contents, File, Format, read_files},
-    kustomize::{KustomizeSecret, decrypted_files, kustomize, printed_secrets},
+    kustomize::{DecryptedFile, KustomizeSecret, decrypted_files, kustomize, printed_secrets},
     profile::{Profile, ProfileFolders, Service},
     source::{Decrypt, Decrypted, Source, Undecrypted},
-    stops::stops,
+    stops::{empty_source, stops},
     tree::{MAX_BYTES, MAX_FILES, Tree},
 };

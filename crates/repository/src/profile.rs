@@ -36,7 +36,7 @@ pub struct Profile {
     pub services: Vec<Service>,
     /// The folders `deployment-configuration` that have none.
     pub without_environment: Vec<String>,
-    /// With a fault, the entries are incomplete.
+    /// A service with a fault is not among the services.
     pub faults: Vec<Fault>,
 }
 
@@ -145,12 +145,13 @@ impl ProfileFolders<'_> {
                 &folder
             };
             let inner = format!("{outer}/{}", self.environment);
-            match self.service(source, inner, &mut profile.faults) {
-                Some(service) => profile.services.push(Service {
+            match self.service(source, inner) {
+                Ok(Some(service)) => profile.services.push(Service {
                     name: service_name(&folder, &base),
                     ..service
                 }),
-                None => profile.without_environment.push(folder),
+                Ok(None) => profile.without_environment.push(folder),
+                Err(faults) => profile.faults.extend(faults),
             }
         }
         if profile.services.is_empty() && profile.faults.is_empty() {
@@ -163,13 +164,10 @@ impl ProfileFolders<'_> {
     }
 
     /// Reads the files of a service. Returns None if it has none.
-    fn service(
-        &self,
-        source: Source<'_>,
-        folder: String,
-        faults: &mut Vec<Fault>,
-    ) -> Option<Service> {
-        let mut found = false;
+    ///
+    /// With a fault in one of them, nothing is known about the service: the file could have won over another one.
+    fn service(&self, source: Source<'_>, folder: String) -> Result<Option<Service>, Vec<Fault>> {
+        let (mut found, mut faults) = (false, Vec::new());
         let mut read = |name: &str, format| {
             let path = format!("{folder}/{name}");
             if !source.tree.is_present(&path) {
@@ -183,8 +181,8 @@ impl ProfileFolders<'_> {
                     .dialect
                     .filter(|dialect| Format::has_dialect(format, *dialect)),
             };
-            entries(source, &file, faults).unwrap_or_else(|fault| {
-                faults.push(fault);
+            entries(source, &file).unwrap_or_else(|of_file| {
+                faults.extend(of_file);
                 Vec::new()
             })
         };
@@ -196,12 +194,15 @@ impl ProfileFolders<'_> {
             }
         }
         let properties = read(PROPERTIES, Format::Properties);
-        found.then_some(Service {
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(found.then_some(Service {
             name: None,
             folder,
             secrets,
             properties,
-        })
+        }))
     }
 }
 
@@ -412,7 +413,8 @@ mod tests {
         };
         assert_eq!(values(Some(Dialect::Smc)), ["1", "1.5"]);
         assert_eq!(values(Some(Dialect::Plain)), ["1 ", "1.50", "1"]);
-        assert_eq!(values(None), ["1.50", "1"]);
+        // The dotenv file has a line that the dialects read differently.
+        assert!(files.profile("", "dev", None).services.is_empty());
     }
 
     #[test]
@@ -451,8 +453,40 @@ mod tests {
         let file = "a/deployment-configuration/dev/application.secrets.yaml";
         assert_eq!(
             files.reading("", "dev"),
-            ["a:  | ", "b: B=1 | ", &format!("{file}: invalid-syntax")]
+            ["b: B=1 | ", &format!("{file}: invalid-syntax")]
         );
+    }
+
+    /// Otherwise the older value of another file would be published, or a document without some of its keys.
+    #[test]
+    fn a_broken_file_blocks_its_service() {
+        let folder = "a/deployment-configuration/dev";
+        for (broken, content) in [
+            ("application.secrets.env", "A"),
+            ("application.secrets.yaml", "A: [new"),
+            ("application.secrets.yaml", "A: null"),
+            ("application.properties", "p=1\nq=\\u12"),
+        ] {
+            let good = [
+                ("application.secrets.env", "A=old\nB=1"),
+                ("application.secrets.yaml", "C: 1"),
+                ("application.properties", "q=1"),
+                ("other", ""),
+            ];
+            let path = |name: &str| format!("{folder}/{name}");
+            let all: Vec<(String, &str)> = good
+                .into_iter()
+                .map(|(name, text)| (path(name), if name == broken { content } else { text }))
+                .collect();
+            let all: Vec<(&str, &str)> = all
+                .iter()
+                .map(|(path, text)| (path.as_str(), *text))
+                .collect();
+            let profile = Files::of(&all).profile("", "dev", None);
+            assert_eq!(profile.services.len(), 0, "{broken}");
+            assert_eq!(profile.faults.len(), 1, "{broken}");
+            assert_eq!(profile.without_environment, [""; 0], "{broken}");
+        }
     }
 
     #[test]
@@ -463,9 +497,6 @@ mod tests {
         )]);
         let link = "a/deployment-configuration/dev/application.secrets.env";
         files.0.insert_link(link).expect("a valid path");
-        assert_eq!(
-            files.reading("", "dev"),
-            ["a:  | p=1", &format!("{link}: symbolic-link")]
-        );
+        assert_eq!(files.reading("", "dev"), [format!("{link}: symbolic-link")]);
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     entry::Entry,
     fault::{Fault, Reason},
     source::Text,
+    torn::{self, is_torn},
 };
 
 /// Who reads the file.
@@ -31,6 +32,11 @@ pub(crate) fn read(text: &Text, rules: Rules, faults: &mut Vec<Fault>) -> Vec<En
     };
     for Pair { key, value, line } in pairs {
         let key = key.as_str();
+        if is_torn(key, std::str::from_utf8(value.expose()).unwrap_or_default()) {
+            // The next lines are a part of the value.
+            faults.push(text.fault(Reason::InvalidSyntax, torn::MESSAGE).at(line));
+            break;
+        }
         let message = if key.is_empty() {
             Some((Reason::EmptyKey, "the key is empty"))
         } else if !keys.insert(key.to_owned()) {

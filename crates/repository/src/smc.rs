@@ -149,8 +149,14 @@ impl Parser<'_> {
                 let warning = fault(Reason::WithoutEffect, message).of("kind");
                 self.manifests.warnings.push(warning);
             }
-            _ => {
-                let message = "is not a Kubernetes object: it has no `apiVersion` and `kind`";
+            (version, kind) => {
+                let message = match (version, kind) {
+                    (None, Some(_)) => "is not a Kubernetes object: it has no `apiVersion`",
+                    (Some(_), None) => "is not a Kubernetes object: it has no `kind`",
+                    (None | Some(_), _) => {
+                        "is not a Kubernetes object: it has no `apiVersion` and no `kind`"
+                    }
+                };
                 let fault = fault(Reason::InvalidField, message);
                 self.manifests.faults.push(fault);
             }

@@ -10,6 +10,9 @@ use crate::{
     tree::Tree,
 };
 
+/// As the reader of SOPS files calls it.
+const NO_EXACT_TEXT: &str = "no-exact-text";
+
 /// What the decryption of a file gives.
 pub enum Decrypted {
     /// The file is not encrypted by SOPS.
@@ -17,6 +20,8 @@ pub enum Decrypted {
     Sops {
         /// The text that `sops decrypt` prints, in the file's own format.
         text: Value,
+        /// False if only the data of the text is certain: `sops decrypt` may write it in another notation.
+        is_exact: bool,
         /// The keys of values that the file holds in plain text, flattened like the keys of a YAML file: `a.b`, `a[0]`.
         unencrypted: BTreeSet<String>,
     },
@@ -41,20 +46,31 @@ pub struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Returns the file's bytes, decrypted.
+    /// Returns the file's bytes, exactly as `sops decrypt` writes them.
     pub(crate) fn open(&self, path: &str) -> Result<Opened, Fault> {
+        self.data(path)?.exact()
+    }
+
+    /// Returns the file, decrypted, for readers of its data. See [`Decrypted::Sops::is_exact`].
+    pub(crate) fn data(&self, path: &str) -> Result<Opened, Fault> {
         let content = self.tree.get(path)?;
         match (self.decrypt)(path, content.expose()) {
             Ok(Decrypted::NotSops) => Ok(Opened {
                 file: path.to_owned(),
                 content: content.duplicate(),
                 is_sops: false,
+                is_exact: true,
                 unencrypted: BTreeSet::new(),
             }),
-            Ok(Decrypted::Sops { text, unencrypted }) => Ok(Opened {
+            Ok(Decrypted::Sops {
+                text,
+                is_exact,
+                unencrypted,
+            }) => Ok(Opened {
                 file: path.to_owned(),
                 content: text,
                 is_sops: true,
+                is_exact,
                 unencrypted,
             }),
             Err(Undecrypted { reason, message }) => {
@@ -63,9 +79,14 @@ impl Source<'_> {
         }
     }
 
-    /// Returns the file's text, decrypted.
+    /// Returns the file's text, exactly as `sops decrypt` writes it.
     pub(crate) fn text(&self, path: &str) -> Result<Text, Fault> {
         self.open(path)?.into_text()
+    }
+
+    /// Returns the file's text, in some notation of YAML if it is an encrypted YAML file.
+    pub(crate) fn yaml(&self, path: &str) -> Result<Text, Fault> {
+        self.data(path)?.into_text()
     }
 }
 
@@ -74,10 +95,26 @@ pub(crate) struct Opened {
     pub(crate) file: String,
     pub(crate) content: Value,
     pub(crate) is_sops: bool,
+    pub(crate) is_exact: bool,
     unencrypted: BTreeSet<String>,
 }
 
+/// The fault for an encrypted YAML file that is needed as a whole.
+pub(crate) fn no_exact_text(file: &str) -> Fault {
+    let message = "is an encrypted YAML file that is used as a whole, and only the real sops knows its notation: use --sops-program, or \
+                   encrypt the file as binary (`sops encrypt --input-type binary`)";
+    Fault::new(file, Reason::NotDecrypted(NO_EXACT_TEXT), message)
+}
+
 impl Opened {
+    fn exact(self) -> Result<Self, Fault> {
+        if self.is_exact {
+            Ok(self)
+        } else {
+            Err(no_exact_text(&self.file))
+        }
+    }
+
     pub(crate) fn into_text(self) -> Result<Text, Fault> {
         if std::str::from_utf8(self.content.expose()).is_err() {
             return Err(Fault::new(&self.file, Reason::NotUtf8, "is not UTF-8 text"));
@@ -132,6 +169,7 @@ impl Text {
             file: file.to_owned(),
             content,
             is_sops: false,
+            is_exact: true,
             unencrypted: BTreeSet::new(),
         };
         opened.into_text()
@@ -143,6 +181,7 @@ impl Text {
             file: self.file.clone(),
             content: Value::from(part),
             is_sops: self.is_sops,
+            is_exact: true,
             unencrypted: self.unencrypted.clone(),
         })
     }
@@ -153,6 +192,7 @@ impl Text {
             file: "file".to_owned(),
             content: Value::from(content),
             is_sops,
+            is_exact: true,
             unencrypted: BTreeSet::new(),
         })
     }

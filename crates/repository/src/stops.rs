@@ -20,6 +20,13 @@ pub fn stops(entries: &[Entry]) -> Vec<Fault> {
     entries.iter().filter_map(stop).collect()
 }
 
+/// The fault of an item whose files contain no keys: a wrong path or environment looks like this, and nobody publishes nothing on
+/// purpose.
+pub fn empty_source() -> Fault {
+    let message = "the files of this item contain no keys, so nothing is published; check `source` and `read`, or remove the item";
+    Fault::new("", Reason::EmptySource, message)
+}
+
 fn stop(entry: &Entry) -> Option<Fault> {
     let (reason, message) = if is_sops_metadata(&entry.key) {
         let message = "belongs to the metadata of SOPS: the file was not decrypted; check that it is a complete SOPS file";

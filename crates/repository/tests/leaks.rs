@@ -96,6 +96,7 @@ fn faults(content: &[u8], is_sops: bool) -> Vec<Fault> {
             Ok(if is_sops {
                 Decrypted::Sops {
                     text: Value::from(content),
+                    is_exact: true,
                     unencrypted: BTreeSet::new(),
                 }
             } else {

@@ -9,6 +9,16 @@ const AGAIN: &str = "nothing: the queue delivers the message again. If it repeat
 pub(super) fn of(what: &str, word: &str) -> Option<&'static str> {
     Some(match what {
         "reason of `publish`" | "why `publish` must not write a secret" => published(word),
+        "outcome of `publish`" => match word {
+            "left" | "failed" | "unknown" => {
+                "the reason or the message beside it says why: `eso-sync explain` that word"
+            }
+            "unproven" => "`eso-sync publish status --verify` reads the value again",
+            "raced" => {
+                "nothing: the next run plans again. If it repeats, two jobs publish the same secret: give them other names, or stop one"
+            }
+            _ => NOTHING,
+        },
         "end of the work for the key of an event" => ended(word),
         "reason of an event without effect" => NOTHING,
         "reason of an event with a warning" => match word {

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, path::Path};
 
-use repository::Tree;
+use repository::{DecryptedFile, Tree};
 use secret::Value;
 
 use super::{Call, Failed, folder::Folder};
@@ -12,7 +12,7 @@ use crate::publish::fault::Fault;
 #[derive(Default)]
 pub(in crate::publish) struct Build {
     /// The decrypted files, once all are known.
-    decrypted: RefCell<Option<BTreeMap<String, Value>>>,
+    decrypted: RefCell<Option<BTreeMap<String, DecryptedFile>>>,
     printed: Option<Result<Value, Fault>>,
 }
 
@@ -20,13 +20,15 @@ impl Build {
     /// What the program printed. None if it was not started yet; then this asks for it, with these decrypted files.
     pub(in crate::publish) fn printed(
         &self,
-        decrypted: BTreeMap<String, Value>,
+        decrypted: &BTreeMap<String, DecryptedFile>,
     ) -> Option<Result<Value, Fault>> {
         match &self.printed {
             Some(Ok(printed)) => Some(Ok(printed.duplicate())),
             Some(Err(fault)) => Some(Err(fault.clone())),
             None => {
-                self.decrypted.replace(Some(decrypted));
+                let files = decrypted.iter();
+                let copies = files.map(|(path, file)| (path.clone(), file.duplicate()));
+                self.decrypted.replace(Some(copies.collect()));
                 None
             }
         }
@@ -49,13 +51,13 @@ impl Build {
 async fn build(
     program: &Path,
     tree: &Tree,
-    decrypted: &BTreeMap<String, Value>,
+    decrypted: &BTreeMap<String, DecryptedFile>,
     folder: &str,
 ) -> Result<Value, Fault> {
     let mut copy = Folder::create()?;
     for path in tree.paths() {
         let content = match decrypted.get(path) {
-            Some(content) => content,
+            Some(file) => &file.text,
             // A pointer of Git LFS stays out, so that nobody takes it for the file.
             None => match tree.get(path) {
                 Ok(content) => content,

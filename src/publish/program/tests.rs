@@ -1,7 +1,6 @@
 //! Programs that misbehave, and the real ones.
 
 use std::{
-    collections::BTreeMap,
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -130,14 +129,14 @@ async fn built(
     let decrypted = repository::decrypted_files(source, folder);
     let decrypted = decrypted.map_err(|mut faults| of_file(faults.remove(0)))?;
     let mut build = Build::default();
-    assert!(build.printed(decrypted).is_none() && build.is_asked_for());
+    assert!(build.printed(&decrypted).is_none() && build.is_asked_for());
     build.run(program, tree, folder).await;
     assert!(!build.is_asked_for());
     let printed = build
-        .printed(BTreeMap::new())
+        .printed(&decrypted)
         .unwrap_or_else(|| unreachable!("it ran"));
     let printed = printed.map_err(|fault| (fault.reason, fault.message))?;
-    repository::printed_secrets(folder, printed).map_err(of_file)
+    repository::printed_secrets(folder, printed, &decrypted).map_err(of_file)
 }
 
 #[tokio::test]

@@ -57,14 +57,19 @@ pub(super) fn decrypt(
     let entries = documents.flat_map(|document| sops::entries(document));
     let protections = entries.map(|entry| (entry.path, entry.scalar.protection));
     let unencrypted = unprotected(protections, rules)?;
-    let text = match format {
-        // It has many texts for the same data, and the one that sops prints does not matter here.
-        Format::Yaml => yaml(&decrypted),
+    let (text, is_exact) = match format {
+        // The notation of sops is not known, so this is good for the data only.
+        Format::Yaml => (yaml(&decrypted), false),
         Format::Json | Format::Dotenv | Format::Ini | Format::Binary => {
-            decrypted.text().map_err(|refused| undecrypted(&refused))?
+            let text = decrypted.text().map_err(|refused| undecrypted(&refused))?;
+            (text, true)
         }
     };
-    Ok(Decrypted::Sops { text, unencrypted })
+    Ok(Decrypted::Sops {
+        text,
+        is_exact,
+        unencrypted,
+    })
 }
 
 /// What the real sops makes of a file. None if a key service must open it: the program never asks one, because the file itself names
@@ -88,7 +93,11 @@ fn by_program(
                 }),
             };
             let text = text.duplicate();
-            return Some(unencrypted.map(|unencrypted| Decrypted::Sops { text, unencrypted }));
+            return Some(unencrypted.map(|unencrypted| Decrypted::Sops {
+                text,
+                is_exact: true,
+                unencrypted,
+            }));
         }
         Some(Err(unopened)) => unopened.clone(),
         None => Unopened {
@@ -205,12 +214,18 @@ fn unprotected<'a>(
 ) -> Result<BTreeSet<String>, Undecrypted> {
     let mut keys = BTreeSet::new();
     for (path, protection) in protections {
-        let (reason, what, key) = match protection {
+        let (reason, what, remedy) = match protection {
             Protection::Encrypted => continue,
-            Protection::Unencrypted => {
-                ("unencrypted-value", "is not encrypted", "allowUnencrypted")
-            }
-            Protection::Empty => ("empty-value", "is empty", "allowEmpty"),
+            Protection::Unencrypted => (
+                "unencrypted-value",
+                "is not encrypted",
+                "Encrypt it, or set `sops.allowUnencrypted: true`",
+            ),
+            Protection::Empty => (
+                "empty-value",
+                "is empty",
+                "Remove it, or set `sops.allowEmpty: true` if the provider stores empty values",
+            ),
         };
         let is_accepted = match protection {
             Protection::Empty => rules.allow_empty,
@@ -222,7 +237,7 @@ fn unprotected<'a>(
             return Err(Undecrypted {
                 reason,
                 message: format!(
-                    "the value of `{shown}` {what}, so anybody who can commit could have added it. Encrypt it, or set `sops.{key}: true`"
+                    "the value of `{shown}` {what}, so anybody who can commit could have added it. {remedy}"
                 ),
             });
         }

@@ -82,24 +82,60 @@ impl Kill {
     }
 }
 
-/// A publication of one changed, one new and one unchanged secret.
-async fn half_published(workspace: &Workspace) {
-    workspace.file("app.env", "CHANGED=one\nSAME=same\n");
-    publish(workspace, &["--yes"]).await.exits(0);
-    workspace.file("app.env", "CHANGED=two\nNEW=new\nSAME=same\n");
+/// What a publication does when it is killed.
+#[derive(Clone, Copy, Debug)]
+enum Scenario {
+    /// It writes one changed and one new secret, and leaves an unchanged one.
+    Write,
+    /// It takes over the secrets of an item that the policy no longer has.
+    Adopt,
+}
+
+impl Scenario {
+    /// Publishes, and changes what the next publication does.
+    async fn prepare(self, workspace: &Workspace) {
+        workspace.file("app.env", "CHANGED=one\nSAME=same\n");
+        publish(workspace, &["--yes"]).await.exits(0);
+        match self {
+            Self::Write => workspace.file("app.env", "CHANGED=two\nNEW=new\nSAME=same\n"),
+            Self::Adopt => {
+                let path = workspace.path().join("policy.yaml");
+                let policy = std::fs::read_to_string(path).expect("it was written");
+                let renamed = policy.replace(
+                    "- name: app\n",
+                    "- name: renamed\n      write: {adopt: equal}\n",
+                );
+                workspace.file("policy.yaml", &renamed)
+            }
+        };
+    }
+
+    /// The names, values and numbers of versions in the end.
+    const fn expected(self) -> &'static [(&'static str, &'static str, usize)] {
+        match self {
+            Self::Write => &[
+                ("CHANGED", "two", 2),
+                ("NEW", "new", 1),
+                ("SAME", "same", 1),
+            ],
+            Self::Adopt => &[("CHANGED", "one", 1), ("SAME", "same", 1)],
+        }
+    }
 }
 
 async fn every_kill_is_survived<T: Target>() {
-    let calls = calls::<T>().await;
-    assert!(calls >= 5, "looks, two writes and their proofs: {calls}");
-    let cases = (0..calls).flat_map(|at| [(at, false), (at, true)]);
-    let survived =
-        stream::iter(cases).map(|(at, is_carried_out)| is_survived::<T>(at, is_carried_out));
-    survived.buffer_unordered(AT_ONCE).collect::<()>().await;
+    for scenario in [Scenario::Write, Scenario::Adopt] {
+        let calls = calls::<T>(scenario).await;
+        assert!(calls >= 3, "{scenario:?}: looks, and two writes: {calls}");
+        let cases = (0..calls).flat_map(|at| [(at, false), (at, true)]);
+        let survived = stream::iter(cases)
+            .map(|(at, is_carried_out)| is_survived::<T>(scenario, at, is_carried_out));
+        survived.buffer_unordered(AT_ONCE).collect::<()>().await;
+    }
 }
 
 /// The calls of a publication that nobody kills.
-async fn calls<T: Target>() -> usize {
+async fn calls<T: Target>(scenario: Scenario) -> usize {
     let owner = unique();
     let target = T::start(&owner).await;
     let kill = Arc::new(Kill {
@@ -108,13 +144,13 @@ async fn calls<T: Target>() -> usize {
     });
     let route = target.proxy(kill.script()).await;
     let workspace = target.workspace(&route, &owner);
-    half_published(&workspace).await;
+    scenario.prepare(&workspace).await;
     kill.is_armed.store(true, Ordering::SeqCst);
     publish(&workspace, &["--yes"]).await.exits(0);
     kill.seen.load(Ordering::SeqCst)
 }
 
-async fn is_survived<T: Target>(at: usize, is_carried_out: bool) {
+async fn is_survived<T: Target>(scenario: Scenario, at: usize, is_carried_out: bool) {
     let owner = unique();
     let target = T::start(&owner).await;
     let kill = Arc::new(Kill {
@@ -124,7 +160,7 @@ async fn is_survived<T: Target>(at: usize, is_carried_out: bool) {
     });
     let route = target.proxy(kill.script()).await;
     let workspace = target.workspace(&route, &owner);
-    half_published(&workspace).await;
+    scenario.prepare(&workspace).await;
     let before = route.asked().len();
     kill.is_armed.store(true, Ordering::SeqCst);
     let path = workspace.path().join("policy.yaml");
@@ -136,18 +172,14 @@ async fn is_survived<T: Target>(at: usize, is_carried_out: bool) {
     kill.is_armed.store(false, Ordering::SeqCst);
 
     let call = &route.asked()[before + at].operation;
-    let case = format!("killed at call {at}, {call}, carried out: {is_carried_out}");
+    let case = format!("{scenario:?} killed at call {at}, {call}, carried out: {is_carried_out}");
     let next = publish(&workspace, &["--yes", "-o", "json"]).await;
     assert_eq!(next.code, 0, "{case}: {}", next.stdout);
-    for (name, wanted, versions) in [
-        ("CHANGED", "two", 2),
-        ("NEW", "new", 1),
-        ("SAME", "same", 1),
-    ] {
+    for (name, wanted, versions) in scenario.expected() {
         let held = target.held(&format!("{owner}-{name}")).await;
         assert_eq!(
             held,
-            (wanted.to_owned(), versions),
+            ((*wanted).to_owned(), *versions),
             "{case}: {name}: {}",
             next.stdout
         );
@@ -155,7 +187,12 @@ async fn is_survived<T: Target>(at: usize, is_carried_out: bool) {
     let last = publish(&workspace, &["--yes", "-o", "json"])
         .await
         .document();
-    assert_eq!(last["summary"]["outcomes"], json!({"in-sync": 3}), "{case}");
+    let all = scenario.expected().len();
+    assert_eq!(
+        last["summary"]["outcomes"],
+        json!({"in-sync": all}),
+        "{case}"
+    );
 }
 
 /// The name of a publisher that no other test has.

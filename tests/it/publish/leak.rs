@@ -39,13 +39,15 @@ const AFTER: &str = "jR4tYh8Nc6VdrTdq";
 /// In a property, in files that cannot be read, and in the provider's errors.
 const PROPERTY: &str = "oP4rVn1Qk8ZwxTkq";
 const BROKEN: &str = "eS6uJm3Dv7GzkYwb";
+/// A line of a value of several lines, which looks like a key.
+const PEM: &str = "rD7kUz3Hm8QsyVbx";
 const ERROR: &str = "nF2gLx8Ct5RhpWvd";
 
 static SEARCH: LazyLock<Planted> = LazyLock::new(|| {
     let key = fs::read_to_string(key_file("age.txt")).expect("a key");
     let key = key.split("AGE-SECRET-KEY-1").nth(1).expect("a key").trim();
     let values = PUBLISHED.map(|(_, value)| value);
-    let others = [AFTER, PROPERTY, BROKEN, ERROR, KEY, key];
+    let others = [AFTER, PROPERTY, BROKEN, PEM, ERROR, KEY, key];
     Planted::new(values.into_iter().chain(others))
 });
 
@@ -116,6 +118,12 @@ fn plant(folder: &Path) {
             format!("a.b={PROPERTY}\n"),
         ),
         ("broken.env", format!("A={BROKEN}\\nmore\n")),
+        (
+            "pem.env",
+            format!(
+                "A={BROKEN}\nB=-----BEGIN PRIVATE KEY-----\n{PEM}==\n-----END PRIVATE KEY-----\n"
+            ),
+        ),
         ("broken.yaml", format!("a: [{BROKEN}\nb: }}\n")),
         ("broken.json", format!("{{\"a\": \"{BROKEN}\",,}}")),
         ("broken.ini", format!("[{BROKEN}\n")),
@@ -150,8 +158,9 @@ const FILES: [(&str, &str); 10] = [
     ("sealedBlob", "sealedBlob"),
 ];
 
-const BROKEN_FILES: [&str; 6] = [
+const BROKEN_FILES: [&str; 7] = [
     "broken.env",
+    "pem.env",
     "broken.yaml",
     "broken.json",
     "broken.ini",

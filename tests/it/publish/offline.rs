@@ -158,7 +158,173 @@ async fn a_file_that_cannot_be_read_exactly_is_reported_with_its_line() {
     let fault = &document["items"][0]["faults"][0];
     assert_eq!(fault["reason"], "dialects-differ", "{document}");
     assert_eq!(fault["file"], "app.env:2", "{document}");
+    assert_eq!(names(&document), [""; 0], "{document}");
     assert!(!outcome.stdout.contains("hunter2") && !outcome.stderr.contains("hunter2"));
+}
+
+/// The lines of a value look like keys, and keys become names at the provider and in reports.
+#[tokio::test]
+async fn no_line_of_a_longer_value_becomes_a_name() {
+    let workspace = workspace("");
+    let policy = std::fs::read_to_string(workspace.path().join("policy.yaml")).expect("a policy");
+    let key = "hV8fGtq2Lw9JmZc4QzYnRw";
+    workspace.file(
+        "app.env",
+        &format!("GOOD=x\nKEY=-----BEGIN PRIVATE KEY-----\n{key}==\n-----END PRIVATE KEY-----\n"),
+    );
+    for dialect in [
+        "",
+        ", dialect: smc",
+        ", dialect: kustomize",
+        ", dialect: sops",
+    ] {
+        let file = format!("{{path: app.env{dialect}}}");
+        workspace.file("policy.yaml", &policy.replace("{path: app.env}", &file));
+        let outcome = publish(&workspace, &["--dry-run", "-o", "json"]).await;
+        assert_eq!(outcome.code, 3, "{dialect}: {}", outcome.stderr);
+        let document = outcome.document();
+        assert_eq!(names(&document), [""; 0], "{dialect}: {document}");
+        let fault = &document["items"][0]["faults"][0];
+        assert_eq!(fault["file"], "app.env:2", "{document}");
+        assert!(!outcome.stdout.contains(key) && !outcome.stderr.contains(key));
+    }
+}
+
+#[tokio::test]
+async fn an_item_without_keys_is_an_error() {
+    let workspace = workspace("");
+    workspace.file("app.env", "# nothing\n");
+    let outcome = publish(&workspace, &["--dry-run", "-o", "json"]).await;
+    assert_eq!(outcome.code, 3, "{}", outcome.stderr);
+    let document = outcome.document();
+    let fault = &document["items"][0]["faults"][0];
+    assert_eq!(fault["reason"], "empty-source", "{document}");
+}
+
+/// The provider stores no empty value, so the advice cannot be to allow it.
+#[tokio::test]
+async fn an_empty_value_stops_its_item_with_one_fault() {
+    let workspace = workspace("");
+    workspace.file("app.env", "GOOD=x\nEMPTY=\n");
+    let outcome = publish(&workspace, &["--dry-run", "-o", "json"]).await;
+    assert_eq!(outcome.code, 3, "{}", outcome.stderr);
+    let document = outcome.document();
+    let faults = document["items"][0]["faults"].as_array().expect("faults");
+    let [fault] = faults.as_slice() else {
+        panic!("one fault: {document}");
+    };
+    assert_eq!(fault["reason"], "empty-value", "{document}");
+    assert!(!fault.to_string().contains("allow"), "{fault}");
+    let secrets = document["items"][0]["secrets"].as_array().expect("secrets");
+    let reasons: Vec<&str> = secrets
+        .iter()
+        .filter_map(|secret| secret["reason"].as_str())
+        .collect();
+    assert_eq!(reasons, ["empty-value", "item-stopped"], "{document}");
+}
+
+#[tokio::test]
+async fn a_file_is_found_however_its_path_is_written() {
+    let workspace = workspace("");
+    let policy = std::fs::read_to_string(workspace.path().join("policy.yaml")).expect("a policy");
+    workspace.file(
+        "policy.yaml",
+        &policy.replace("path: app.env", "path: ./app.env"),
+    );
+    let document = publish(&workspace, &["--dry-run", "-o", "json"])
+        .await
+        .document();
+    assert_eq!(names(&document), ["A"], "{document}");
+}
+
+#[tokio::test]
+async fn a_mount_of_vault_has_one_spelling() {
+    let workspace = workspace("");
+    let policy = std::fs::read_to_string(workspace.path().join("policy.yaml")).expect("a policy");
+    for path in ["./kv", "../kv", "kv//a"] {
+        let to = format!("to: {{vault: {{server: 'http://127.0.0.1:9', path: {path}}}}}");
+        workspace.file(
+            "policy.yaml",
+            &policy.replace("to: {aws: {region: eu-west-1}}", &to),
+        );
+        let refused = publish(&workspace, &["list"]).await;
+        let told = &refused.exits(2).stderr;
+        assert!(
+            told.contains("is not the path of a mount"),
+            "{path}: {told}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_folder_does_not_leave_what_a_flag_allows() {
+    let workspace = workspace("");
+    let root = workspace.path().canonicalize().expect("a path");
+    let policy = std::fs::read_to_string(root.join("policy.yaml")).expect("a policy");
+    for folder in ["allowed/inner", "other"] {
+        std::fs::create_dir_all(root.join(folder)).expect("a folder");
+        workspace.file(&format!("{folder}/app.env"), "A=hunter2\n");
+    }
+    for (to, link) in [("../other", "allowed/out"), ("inner", "allowed/in")] {
+        std::os::unix::fs::symlink(to, root.join(link)).expect("a link");
+    }
+    let shown = root.display();
+    let with = async |folder: &str| {
+        let source = format!("path: {{dir: {shown}/{folder}}}");
+        workspace.file("policy.yaml", &policy.replace("path: {dir: .}", &source));
+        let source = format!("--allow-source=path/{shown}/allowed/*");
+        let flags = [
+            "--allow=publish",
+            "--allow-endpoint=http://127.0.0.1:9",
+            "--allow-target=*",
+        ];
+        let arguments = [&["--dry-run", "-o", "json", &source], &flags[..]].concat();
+        publish(&workspace, &arguments).await
+    };
+    let refused = with("allowed/../other").await;
+    let told = &refused.exits(2).stderr;
+    assert!(
+        told.contains("publish.items[0].source.path.dir: "),
+        "{told}"
+    );
+    let document = with("allowed/out").await.document();
+    let fault = &document["items"][0]["faults"][0];
+    assert_eq!(fault["reason"], "source-not-allowed", "{document}");
+    assert_eq!(names(&document), [""; 0], "{document}");
+    for folder in ["allowed/inner", "allowed/in"] {
+        let document = with(folder).await.document();
+        assert_eq!(names(&document), ["A"], "{folder}: {document}");
+    }
+}
+
+/// `/dev/zero` has no end.
+#[tokio::test]
+async fn a_key_is_a_regular_file() {
+    let workspace = workspace("");
+    let policy = std::fs::read_to_string(workspace.path().join("policy.yaml")).expect("a policy");
+    workspace.file(
+        "policy.yaml",
+        &policy.replace("env:PUBLISH_KEY", "file:/dev/zero"),
+    );
+    let outcome = publish(&workspace, &["--dry-run"]).await;
+    let told = &outcome.exits(4).stderr;
+    assert!(told.contains("not a regular file"), "{told}");
+}
+
+#[tokio::test]
+async fn old_versions_of_a_provider_that_destroys_none_are_not_promised() {
+    let workspace = workspace("");
+    let policy = std::fs::read_to_string(workspace.path().join("policy.yaml")).expect("a policy");
+    let to = "to: {aws: {region: eu-west-1}}";
+    let keep = format!("{to}\n      versions: {{keep: 3}}");
+    workspace.file("policy.yaml", &policy.replace(to, &keep));
+    let document = publish(&workspace, &["--dry-run", "-o", "json"])
+        .await
+        .document();
+    let fault = &document["items"][0]["faults"][0];
+    assert_eq!(fault["reason"], "unsupported-store", "{document}");
+    let message = fault["message"].as_str().expect("text");
+    assert!(message.starts_with("`versions.keep`: "), "{message}");
 }
 
 #[tokio::test]
@@ -177,6 +343,7 @@ async fn encrypted(files: &[&str], sops: &str) -> (i32, Json) {
         .iter()
         .map(|file| format!("{{path: {file}}}"))
         .collect();
+    // For example `a.yaml, format: binary`.
     let folder = folder.display();
     workspace.file(
         "policy.yaml",
@@ -219,6 +386,21 @@ async fn files_of_sops_are_decrypted_and_named() {
             "{fault}"
         );
     }
+}
+
+/// sops writes it in a notation of its own.
+#[tokio::test]
+async fn text_of_a_yaml_file_of_sops_is_not_invented() {
+    let (code, document) = encrypted(
+        &["encrypted-suffix.yaml, format: binary"],
+        ", allowUnencrypted: true, allowEmpty: true",
+    )
+    .await;
+    assert_eq!(code, 3, "{document}");
+    let fault = &document["items"][0]["faults"][0];
+    assert_eq!(fault["reason"], "no-exact-text", "{document}");
+    assert!(fault.to_string().contains("--sops-program"), "{document}");
+    assert_eq!(names(&document), [""; 0], "{document}");
 }
 
 /// The MAC of SOPS covers neither the names of such values, nor empty ones.
@@ -276,12 +458,27 @@ async fn manifests_of_smc_become_the_policy_that_is_printed() {
         "{}",
         listed.stderr
     );
+    for line in policy.lines() {
+        let is_shown = listed.stderr.lines().any(|shown| shown == line);
+        assert!(is_shown, "{line}: {}", listed.stderr);
+    }
     let of_list = from_smc(MANIFEST, &["publish", "list", "--print-policy"]).await;
     assert_eq!(of_list.exits(0).stdout, policy);
     // It is a policy like any other one.
     let workspace = Workspace::new(Vec::new());
     workspace.file("policy.yaml", &policy);
     publish(&workspace, &["list"]).await.exits(0);
+}
+
+#[tokio::test]
+async fn policy_that_is_printed_is_valid() {
+    let invalid = MANIFEST.replace("environment: dev", "environment: ../../etc");
+    let refused = from_smc(&invalid, &["publish", "--print-policy"]).await;
+    let told = &refused.exits(2).stderr;
+    assert!(
+        told.contains("environment") && refused.stdout.is_empty(),
+        "{told}"
+    );
 }
 
 #[tokio::test]

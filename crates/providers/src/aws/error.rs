@@ -364,6 +364,10 @@ impl fmt::Display for AssumeRoleFailed {
 
 impl Error for AssumeRoleFailed {}
 
+/// Nothing says more about a failed login.
+pub(super) const NO_CREDENTIALS: &str = "no credentials were found";
+pub(super) const NOT_FETCHED: &str = "the credentials could not be fetched";
+
 /// The reason for a failed login: the role and the error code, or a fixed text. Never contains the provider's own text.
 pub(super) fn login_failure(error: &(dyn Error + 'static)) -> String {
     if let Some(refused) = in_chain::<AssumeRoleFailed>(error) {
@@ -376,12 +380,12 @@ pub(super) fn login_failure(error: &(dyn Error + 'static)) -> String {
         return AwsError::said(Some(code), None, None).code;
     }
     match in_chain::<CredentialsError>(error) {
-        Some(CredentialsError::CredentialsNotLoaded(_)) => "no credentials were found",
+        Some(CredentialsError::CredentialsNotLoaded(_)) => NO_CREDENTIALS,
         Some(CredentialsError::ProviderTimedOut(_)) => "fetching the credentials timed out",
         Some(CredentialsError::InvalidConfiguration(_)) => {
             "the configuration of the credentials is invalid"
         }
-        _ => "the credentials could not be fetched",
+        _ => NOT_FETCHED,
     }
     .to_owned()
 }

@@ -25,7 +25,10 @@ use secret::Value;
 
 use super::{
     Jwt, KeyRefs, Settings,
-    error::{AssumeRoleFailed, AwsError, in_chain, is_expired, login_failure},
+    error::{
+        AssumeRoleFailed, AwsError, NO_CREDENTIALS, NOT_FETCHED, in_chain, is_expired,
+        login_failure,
+    },
     unsupported,
 };
 use crate::{Ambient, Identity, Resolver, Unread, credentials::TokenFile, unread};
@@ -122,7 +125,12 @@ impl Login {
             };
             config = with(&config, SharedCredentialsProvider::new(taken));
         }
-        primed(&config).await
+        primed(&config).await.map_err(|failed| match &self.who {
+            Who::Ambient(ambient) if has_nothing(ambient, &failed) => {
+                Unread::store(unread::LOGIN, NOTHING_SET)
+            }
+            Who::Ambient(_) | Who::Store(_) => failed,
+        })
     }
 
     /// A configuration with the region and timeouts, without credentials.
@@ -395,6 +403,28 @@ pub(super) fn credentials(
         Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)),
         "sts",
     ))
+}
+
+const NOTHING_SET: &str = "the job has no credentials for AWS: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; \
+     in Kubernetes, give its ServiceAccount a role (eks.amazonaws.com/role-arn, or EKS Pod Identity)";
+
+/// True if the job names no credentials, and no machine has any for it.
+fn has_nothing(ambient: &Ambient, failed: &Unread) -> bool {
+    const NAMES: [&str; 5] = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_PROFILE",
+        WEB_IDENTITY,
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    ];
+    let is_set = |name: &&str| {
+        ambient
+            .environment
+            .get(*name)
+            .is_some_and(|value| !value.is_empty())
+    };
+    [NO_CREDENTIALS, NOT_FETCHED].contains(&&*failed.why.detail)
+        && !NAMES.iter().any(|name| is_set(name))
 }
 
 fn with(config: &SdkConfig, provider: SharedCredentialsProvider) -> SdkConfig {

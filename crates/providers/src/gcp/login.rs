@@ -86,7 +86,7 @@ impl Login {
         match tokio::time::timeout(ANSWER, first).await {
             Ok(Ok(_)) => {}
             // The error text contains the server's answer.
-            Ok(Err(_)) => return Err(failed("the credentials could not be fetched")),
+            Ok(Err(_)) => return Err(failed(self.not_fetched())),
             Err(_) => return Err(failed("fetching the credentials timed out")),
         }
         let mut builder = SecretManagerService::builder()
@@ -102,6 +102,16 @@ impl Login {
                 "the client could not be created. Check that CA certificates are installed (SSL_CERT_FILE)",
             )
         })
+    }
+
+    fn not_fetched(&self) -> &'static str {
+        match &self.who {
+            Who::Ambient(ambient) if ambient.environment.get(FILE).is_none_or(String::is_empty) => {
+                "the job has no credentials for Google: set GOOGLE_APPLICATION_CREDENTIALS to a key file or a configuration of workload \
+                 identity federation; in GKE, bind its ServiceAccount to a service account of Google"
+            }
+            Who::Ambient(_) | Who::Store(_) => "the credentials could not be fetched",
+        }
     }
 
     /// The endpoint, if it is not the global one.

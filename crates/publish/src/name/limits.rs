@@ -33,6 +33,11 @@ fn limits(store: &Store) -> Option<Limits> {
     })
 }
 
+/// True if the provider stores empty values.
+pub fn accepts_empty(store: &Store) -> bool {
+    limits(store).is_none_or(|limits| limits.allows_empty)
+}
+
 /// Checks the values with one remote key: a single value, or the members of a document.
 pub(super) fn check(entries: &[&Wanted], problems: &mut Vec<Problem>) {
     for entry in entries {

@@ -158,7 +158,7 @@ fn wrote_too_often(input: &Input<'_>, history: Option<&History>) -> bool {
 enum Right {
     /// This item owns it.
     Owner,
-    /// It has no owner, or one of this publisher that no longer exists.
+    /// It has no owner, or an item of this publisher that is no longer in the policy.
     Unowned,
     Other,
 }
@@ -168,9 +168,7 @@ fn right(input: &Input<'_>, item: &Item, owner: &Owner) -> Right {
         // Nobody can tell whose it is, so the policy must say it.
         Owner::None if !item.store.keeps_records && item.rules.adopt == Adopt::Any => Right::Owner,
         Owner::Ours { item: name } if *name == item.name => Right::Owner,
-        Owner::Ours { item: name } if input.items.iter().any(|item| item.name == *name) => {
-            Right::Other
-        }
+        Owner::Ours { item: name } if input.names.contains(name) => Right::Other,
         // For example after the item was renamed.
         Owner::Ours { .. } | Owner::None => Right::Unowned,
         Owner::Other => Right::Other,

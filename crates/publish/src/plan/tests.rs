@@ -63,6 +63,8 @@ pub(super) fn item(name: &str, store: &Arc<Store>, values: &[(&str, &str)]) -> I
 /// All inputs of a plan, which the tests change.
 pub(super) struct World {
     pub(super) items: Vec<Item>,
+    /// The names of all items of the policy.
+    pub(super) names: BTreeSet<String>,
     pub(super) known: BTreeMap<RemoteKey, Known>,
     pub(super) newer: BTreeSet<String>,
     pub(super) reads: Option<Reads>,
@@ -74,6 +76,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(items: Vec<Item>) -> Self {
         Self {
+            names: items.iter().map(|item| item.name.clone()).collect(),
             items,
             known: BTreeMap::new(),
             newer: BTreeSet::new(),
@@ -100,6 +103,7 @@ impl World {
     pub(super) fn input(&self) -> Input<'_> {
         Input {
             items: &self.items,
+            names: &self.names,
             known: &self.known,
             marks: &self.marks,
             binds_marks: self.binds_marks,
@@ -475,6 +479,7 @@ fn secret_of_another_owner_is_never_written() {
             let mut world = World::one();
             let second = item("second", &world.items[0].store, &[("x", "y")]);
             world.items.push(second);
+            world.names.insert("second".to_owned());
             let held = Held {
                 presence,
                 ..held(owner.clone(), None)
@@ -483,6 +488,39 @@ fn secret_of_another_owner_is_never_written() {
             let world = world.rules(|rules| rules.adopt = Adopt::Any);
             assert_eq!(world.decided().1, "leave");
             assert_eq!(world.decided().2, "owned-by-other");
+        }
+    }
+}
+
+/// `--only`, `suspend`, or a store that cannot be reached.
+#[test]
+fn secret_of_an_item_that_is_not_published_now_is_never_written() {
+    let owner = || Owner::Ours {
+        item: "resting".to_owned(),
+    };
+    let held = |presence| Held {
+        presence,
+        ..held(owner(), None)
+    };
+    for adopt in [Adopt::Never, Adopt::Equal, Adopt::Any] {
+        for (presence, compared) in [
+            (Presence::Present, Some(different())),
+            (Presence::Present, Some(Compared::Equal)),
+            (Presence::Empty, None),
+            (Presence::Retired { until: None }, None),
+        ] {
+            let mut world = World::one().knows("db", held(presence.clone()));
+            world.names.insert("resting".to_owned());
+            let world = match compared {
+                Some(compared) => world.compared(compared),
+                None => world,
+            };
+            let (_, action, reason) = world.rules(|rules| rules.adopt = adopt).decided();
+            assert_eq!(
+                (action, reason),
+                ("leave", "owned-by-other"),
+                "{presence:?}"
+            );
         }
     }
 }

@@ -27,6 +27,37 @@ const IGNORED: &[&str] = &[
     "openapi",
 ];
 
+/// Fields that are read.
+const READ: &[&str] = &[
+    "kind",
+    "resources",
+    "bases",
+    "components",
+    "secretGenerator",
+    "generatorOptions",
+    "namePrefix",
+    "nameSuffix",
+    "namespace",
+    "patchesStrategicMerge",
+    "patches",
+    "patchesJson6902",
+    "labels",
+    "commonAnnotations",
+];
+
+/// Fields that kustomize has, and that are not supported. If they are empty, they do nothing.
+const UNSUPPORTED: &[&str] = &[
+    "generators",
+    "transformers",
+    "validators",
+    "replacements",
+    "vars",
+    "configurations",
+    "helmCharts",
+    "helmChartInflationGenerator",
+    "helmGlobals",
+];
+
 /// What a kustomization does with Secrets.
 #[derive(Default)]
 pub(super) struct Kustomization {
@@ -55,10 +86,8 @@ impl Kustomization {
         let (mut bases, mut patches) = (Vec::new(), Vec::new());
         for member in reader.members(document)? {
             let value = &member.value;
-            if is_empty(value) {
-                continue;
-            }
             match member.key.as_str() {
+                key if is_empty(value) && is_known(key) => {}
                 "kind" => kustomization.is_component = reader.is_component(value)?,
                 "resources" => kustomization.resources = reader.texts(value)?,
                 "bases" => bases = reader.texts(value)?,
@@ -87,4 +116,11 @@ impl Kustomization {
         kustomization.patches.append(&mut patches);
         Ok(kustomization)
     }
+}
+
+/// True if kustomize has this field. It fails on all others, even if they are empty.
+fn is_known(key: &str) -> bool {
+    [READ, IGNORED, UNSUPPORTED]
+        .iter()
+        .any(|keys| keys.contains(&key))
 }

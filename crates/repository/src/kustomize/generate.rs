@@ -17,6 +17,19 @@ use crate::{
     tree::split,
 };
 
+/// The fields of an entry. kustomize fails on all others, even if they are null.
+const FIELDS: &[&str] = &[
+    "name",
+    "namespace",
+    "behavior",
+    "env",
+    "envs",
+    "literals",
+    "files",
+    "options",
+    "type",
+];
+
 #[derive(Default)]
 enum Behavior {
     #[default]
@@ -51,10 +64,8 @@ impl Generator {
         let mut env = None;
         for member in reader.members(node)? {
             let value = &member.value;
-            if value.is_null() {
-                continue;
-            }
             match member.key.as_str() {
+                key if value.is_null() && FIELDS.contains(&key) => {}
                 "name" => reader.text(value)?.clone_into(&mut generator.id.name),
                 "namespace" => reader.text(value)?.clone_into(&mut generator.id.namespace),
                 "behavior" => {
@@ -126,7 +137,11 @@ impl Generator {
         for path in &self.envs {
             let env = source.text(&file_path(text, path)?)?;
             let mut faults = Vec::new();
-            for entry in dotenv::read(&env, Some(Dialect::Kustomize), &mut faults) {
+            let entries = dotenv::read(&env, Some(Dialect::Kustomize), &mut faults);
+            if let Some(fault) = faults.into_iter().next() {
+                return Err(fault);
+            }
+            for entry in entries {
                 let datum = Datum {
                     value: entry.value,
                     file: entry.file,
@@ -134,9 +149,6 @@ impl Generator {
                     encrypted: entry.encrypted,
                 };
                 insert(&mut data, entry.key, datum)?;
-            }
-            if let Some(fault) = faults.into_iter().next() {
-                return Err(fault);
             }
         }
         for literal in &self.literals {

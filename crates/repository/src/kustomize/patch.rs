@@ -72,10 +72,8 @@ impl Patch {
         let (mut text, mut path, mut target) = (None, None, None);
         for member in reader.members(node)? {
             let value = &member.value;
-            if value.is_null() {
-                continue;
-            }
             match member.key.as_str() {
+                "patch" | "path" | "target" | "options" if value.is_null() => {}
                 "patch" => {
                     text = Some(reader.located(value)?).filter(|text| !text.text.trim().is_empty());
                 }
@@ -110,7 +108,7 @@ impl Patch {
     ) -> Result<(), Fault> {
         match &self.content {
             Content::Path(path) => {
-                let file = source.text(&file_path(text, path)?)?;
+                let file = source.yaml(&file_path(text, path)?)?;
                 self.apply_text(&file, secrets)
             }
             // Lines in the patch are no lines of the file.

@@ -8,23 +8,47 @@ use super::{FILE_NAMES, KustomizeSecret, Secrets, join, reader::Reader, resource
 use crate::{
     fault::Fault,
     node,
-    source::{Source, Text},
+    source::{Source, Text, no_exact_text},
     tree::{Tree, resolve, split},
 };
 
 /// The largest file in which references are looked for, in bytes.
 const MAX_SCANNED: usize = 1 << 20;
 
+/// A decrypted SOPS file that a kustomization may refer to.
+pub struct DecryptedFile {
+    pub text: Value,
+    /// False if it may be another notation than that of `sops decrypt`.
+    is_exact: bool,
+}
+
+impl DecryptedFile {
+    /// Returns a copy.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self {
+            text: self.text.duplicate(),
+            is_exact: self.is_exact,
+        }
+    }
+}
+
 /// Decrypts the SOPS files that the kustomization in this folder may refer to. Returns them by their paths, or all faults.
 pub fn decrypted_files(
     source: Source<'_>,
     folder: &str,
-) -> Result<BTreeMap<String, Value>, Vec<Fault>> {
+) -> Result<BTreeMap<String, DecryptedFile>, Vec<Fault>> {
     let folder = resolve("", folder).map_err(|fault| vec![fault])?;
     let (mut decrypted, mut faults) = (BTreeMap::new(), Vec::new());
     for path in referred(source.tree, &folder) {
-        match source.open(&path) {
-            Ok(opened) if opened.is_sops => drop(decrypted.insert(path, opened.content)),
+        match source.data(&path) {
+            Ok(opened) if opened.is_sops => {
+                let file = DecryptedFile {
+                    is_exact: opened.is_exact,
+                    text: opened.content,
+                };
+                decrypted.insert(path, file);
+            }
             Ok(_) => {}
             Err(fault) => faults.push(fault),
         }
@@ -81,8 +105,13 @@ fn is_separator(c: char) -> bool {
         )
 }
 
-/// Returns the Secrets in what the real kustomize printed for the kustomization in this folder.
-pub fn printed_secrets(folder: &str, printed: Value) -> Result<Vec<KustomizeSecret>, Fault> {
+/// Returns the Secrets in what the real kustomize printed for the kustomization in this folder, given the files that it saw
+/// decrypted.
+pub fn printed_secrets(
+    folder: &str,
+    printed: Value,
+    decrypted: &BTreeMap<String, DecryptedFile>,
+) -> Result<Vec<KustomizeSecret>, Fault> {
     let read = || {
         let text = Text::of(folder, printed)?;
         let mut secrets = Secrets::default();
@@ -101,5 +130,12 @@ pub fn printed_secrets(folder: &str, printed: Value) -> Result<Vec<KustomizeSecr
     let mut secrets: Vec<_> = secrets.0.into_iter().map(super::Resource::finish).collect();
     let entries = secrets.iter_mut().flat_map(|secret| &mut secret.entries);
     entries.for_each(|entry| entry.line = None);
+    let values = secrets.iter().flat_map(|secret| &secret.entries);
+    for value in values.map(|entry| &entry.value) {
+        let mut inexact = decrypted.iter().filter(|(_, file)| !file.is_exact);
+        if let Some((path, _)) = inexact.find(|(_, file)| file.text.expose() == value.expose()) {
+            return Err(no_exact_text(path));
+        }
+    }
     Ok(secrets)
 }

@@ -122,7 +122,7 @@ impl Reader<'_> {
             for member in self.members(item)? {
                 match member.key.as_str() {
                     "pairs" | "includeSelectors" | "includeTemplates" => {}
-                    _ if is_empty(&member.value) => {}
+                    "fields" if is_empty(&member.value) => {}
                     _ => return Err(self.unsupported(member)),
                 }
             }

@@ -30,9 +30,6 @@ impl Selector {
     pub(super) fn parse(reader: &Reader<'_>, node: &Node) -> Result<Self, Fault> {
         let mut selector = Self::default();
         for member in reader.members(node)? {
-            if member.value.is_null() {
-                continue;
-            }
             let slot = match member.key.as_str() {
                 "group" => &mut selector.group,
                 "version" => &mut selector.version,
@@ -40,14 +37,16 @@ impl Selector {
                 "name" => &mut selector.name,
                 "namespace" => &mut selector.namespace,
                 "labelSelector" | "annotationSelector" => {
-                    if !reader.text(&member.value)?.is_empty() {
+                    if !member.value.is_null() && !reader.text(&member.value)?.is_empty() {
                         selector.unsupported = Some(reader.unsupported(member));
                     }
                     continue;
                 }
                 _ => return Err(reader.unsupported(member)),
             };
-            *slot = pattern(reader, &member.value)?;
+            if !member.value.is_null() {
+                *slot = pattern(reader, &member.value)?;
+            }
         }
         Ok(selector)
     }

@@ -32,6 +32,7 @@ fn decrypt(_: &str, content: &[u8]) -> Result<Decrypted, Undecrypted> {
     }
     Ok(Decrypted::Sops {
         text: Value::from(text),
+        is_exact: unencrypted != "yaml",
         unencrypted: unencrypted
             .split(' ')
             .map(str::to_owned)
@@ -100,6 +101,54 @@ fn sops_files_are_decrypted_as_read() {
             "p.txt p.txt=file",
         ]
     );
+}
+
+/// sops writes YAML in a notation of its own. The data of such a file is certain, its text is not.
+#[test]
+fn encrypted_yaml_is_not_a_value() {
+    let secret = "SOPS yaml\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {A: a}";
+    for (kustomization, expected) in [
+        ("resources: [s.yaml]", "!s.yaml:4 A=a"),
+        (
+            "secretGenerator: [{name: g, files: [s.yaml]}]",
+            "(no-exact-text)",
+        ),
+        (
+            "secretGenerator: [{name: g, envs: [s.yaml]}]",
+            "(no-exact-text)",
+        ),
+    ] {
+        let found = build(
+            &[("kustomization.yaml", kustomization), ("s.yaml", secret)],
+            "",
+        );
+        assert!(found[0].ends_with(expected), "{found:?}");
+    }
+}
+
+/// The real kustomize reads such a file, too, so what it prints is searched for its text.
+#[test]
+fn encrypted_yaml_is_no_value_of_the_real_kustomize() {
+    let tree = tree(&[
+        ("kustomization.yaml", "files: [s.yaml]"),
+        ("s.yaml", "SOPS yaml\nA: a\n"),
+    ]);
+    let source = Source {
+        tree: &tree,
+        decrypt: &decrypt,
+    };
+    let Ok(decrypted) = decrypted_files(source, "") else {
+        panic!("it is decrypted");
+    };
+    let printed = |data: &str| {
+        let text = format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\ndata: {{{data}}}");
+        let secrets = printed_secrets("", Value::from(text.as_str()), &decrypted);
+        secrets.err().map(|fault| (fault.file, fault.reason.word()))
+    };
+    assert_eq!(printed("k: YQ=="), None);
+    // `A: a` and a line feed.
+    let whole = printed("k: QTogYQo=");
+    assert_eq!(whole, Some(("s.yaml".to_owned(), "no-exact-text")));
 }
 
 #[test]

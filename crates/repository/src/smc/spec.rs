@@ -9,11 +9,11 @@ use super::{
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
     (
         "otel",
-        "eso-sync sends no traces; its report and metrics describe each run",
+        "set OTEL_EXPORTER_OTLP_ENDPOINT for the job: eso-sync sends its metrics and traces there",
     ),
     (
         "notifications",
-        "use the report, its exit code, or Kubernetes events",
+        "set `notify` in the policy, which sends messages about runs",
     ),
     (
         "reconcileInterval",

@@ -220,6 +220,7 @@ impl Publisher {
         let none = BTreeSet::new();
         decide(&Input {
             items: std::slice::from_ref(item),
+            names: &BTreeSet::from([item.name.clone()]),
             known,
             marks: &self.marks,
             binds_marks: true,
