@@ -1,8 +1,8 @@
 # The outputs of the Action, one NAME=VALUE on each line. An item is an ExternalSecret, or a secret of `publish`. `events` has a report for each
-# round of its syncs, and `publish` has its secrets and faults in its items.
+# round of its syncs; `publish` has its secrets and faults in its items, and the report of the syncs that follow in `sync`.
 def failed: .outcome as $it | ["failed", "unproven", "not-reached"] | any(. == $it);
 if type == "object" and (.kind | type) == "string" then
-  (if .kind == "Events" then [.runs // [] | .[]] else [.] end) as $parts
+  (if .kind == "Events" then [.runs // [] | .[]] else [., (.sync // empty)] end) as $parts
   | [$parts[] | .items // [] | .[] | if .secrets and .target then .secrets[] else . end] as $items
   | [$parts[] | .restarts // [] | .[]] as $workloads
   | [$parts[] | .items // [] | .[] | .faults // [] | .[]] as $faults

@@ -71,7 +71,7 @@ pub(super) fn listed_keys<'n>(
 pub(super) fn secret_keys(
     one: &ExternalSecret,
     ways: &BTreeSet<Way>,
-    mode: KeyNames,
+    policy: KeyNames,
 ) -> SecretKeys {
     if !one.target.written {
         return SecretKeys::default();
@@ -84,7 +84,7 @@ pub(super) fn secret_keys(
         };
     };
     let Reached { keys, more } = of_spec(&spec, one, ways);
-    let shown = Names::new(mode, SpecNames::of(&spec, |_, _| None));
+    let shown = Names::new(policy, SpecNames::of(&spec, |_, _| None));
     let names = keys.iter().map(|key| shown.of(key));
     let names: Vec<Foreign> = names
         .filter_map(|name| Some(name.shown()?.into()))

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use eso_model::Id;
 use schemars::JsonSchema;
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr as _;
 
 use super::{
     Document, DocumentItem, DocumentRestart,
@@ -537,23 +538,29 @@ fn shown(chain: &[Link], view: &View) -> String {
     if count(chain) > FEW {
         table(chain, view)
     } else {
-        links(chain)
+        links(chain, view.of_tables().width)
     }
 }
 
-fn links(chain: &[Link]) -> String {
+/// A line for each link. Where it does not fit, the message is on a line of its own.
+fn links(chain: &[Link], width: Option<usize>) -> String {
+    let names = chain.iter().map(|link| link.of.terminal().width());
+    let longest = names.max().unwrap_or_default();
     let lines = chain.iter().map(|link| {
         let proven = if link.proven {
             "proven: "
         } else {
             "not proven: "
         };
-        format!(
-            "{:<15} {:<40} {proven}{}\n",
-            link.link.into_str(),
-            link.of.terminal(),
-            link.message.terminal()
-        )
+        let name = link.of.terminal();
+        let gap = " ".repeat(longest - name.width());
+        let start = format!("{:<15} {name}", link.link.into_str());
+        let message = format!("{proven}{}", link.message.terminal());
+        let line = format!("{start}{gap}  {message}");
+        match width {
+            Some(width) if line.width() > width => format!("{start}\n    {message}\n"),
+            Some(_) | None => format!("{line}\n"),
+        }
     });
     let text: String = lines.collect();
     if text.is_empty() {

@@ -419,11 +419,14 @@ impl DocumentItem {
         Some(general.replace(" NAME", &name).into())
     }
 
-    /// What to do next about an ExternalSecret of several that have the same step. The user chooses `NAME`.
-    pub(super) fn next_step_of_one(&self) -> Option<Cow<'static, str>> {
+    /// What to do next about one of several ExternalSecrets in this namespace that have the same step. The user chooses `NAME`.
+    pub(super) fn next_step_of_one(&self, namespace: &str) -> Option<Cow<'static, str>> {
         let general = self.next_step?;
-        let name = format!(" NAME -n {}", self.namespace.terminal());
-        Some(general.replace(" NAME", &name).into())
+        Some(
+            general
+                .replace(" NAME", &format!(" NAME -n {namespace}"))
+                .into(),
+        )
     }
 
     /// The level in a status, which plans nothing and compares no data.

@@ -242,33 +242,49 @@ fn verifiable(document: &Document) -> String {
 /// Renders what each state but `ready` means, with the shown items that it concerns and the next step.
 fn states(rows: &[&DocumentItem], view: &View) -> String {
     let mut text = String::new();
-    for (state, meaning) in [
-        (State::Failed, "the operator's last sync failed"),
-        (State::NeverSynced, "the operator never synced it"),
+    for (state, meaning, (command, effect)) in [
+        (
+            State::Failed,
+            "the operator's last sync failed",
+            ("diagnose", "shows why"),
+        ),
+        (
+            State::NeverSynced,
+            "the operator never synced it",
+            ("diagnose", "shows why"),
+        ),
         (
             State::Overdue,
             "its last sync is longer ago than its refresh interval or `overdueAfter` allows",
+            ("sync", "syncs it now"),
         ),
     ] {
         let items = rows.iter().filter(|item| item.state == state);
         let items: Vec<&DocumentItem> = items.copied().collect();
-        let Some(&first) = items.first() else {
-            continue;
-        };
-        let name = match items.len() {
-            1 => first.name.terminal(),
+        let name = match items.as_slice() {
+            [] => continue,
+            [item] => item.name.terminal(),
             _ => "NAME".to_owned(),
         };
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "\n{} ({}): {meaning}\n  next: `eso-sync diagnose {name} -n {}` shows why\n",
+            "\n{} ({}): {meaning}\n  next: `eso-sync {command} {name} -n {}` {effect}\n",
             state.into_str(),
             foreign::first(view.names(), ids(&items)),
-            first.namespace.terminal()
+            namespace_of(&items)
         );
     }
     text
+}
+
+/// The namespace of these items, or a word in its place if they have several.
+fn namespace_of(items: &[&DocumentItem]) -> String {
+    let mut namespaces = items.iter().map(|item| &item.namespace);
+    match namespaces.next() {
+        Some(first) if namespaces.all(|other| other == first) => first.terminal(),
+        Some(_) | None => "NAMESPACE".to_owned(),
+    }
 }
 
 /// The namespaces and names of these items.
@@ -304,7 +320,12 @@ fn details(rows: &[&DocumentItem], view: &View) -> String {
         );
         let next = match items.as_slice() {
             [item] => item.next_step(),
-            items => items.iter().find_map(|item| item.next_step_of_one()),
+            items => {
+                let namespace = namespace_of(items);
+                items
+                    .iter()
+                    .find_map(|item| item.next_step_of_one(&namespace))
+            }
         };
         if let Some(next) = next {
             let _ = writeln!(text, "  next: {next}");

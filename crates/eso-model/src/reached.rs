@@ -100,42 +100,15 @@ impl Templated<'_> {
                 reached.more.insert(MoreKeys::Template);
             }
             // The text in a ConfigMap is not known, so it may use everything that changes.
-            self.items(from, "configMap", |_| self.has_changed(), &mut reached);
+            items(from, "configMap", |_| self.has_changed(), &mut reached);
             let is_changed =
                 |secret: &str| self.template_secrets.contains(secret) || self.has_changed();
-            self.items(from, "secret", is_changed, &mut reached);
+            items(from, "secret", is_changed, &mut reached);
         }
         let changed = template.data.iter();
         let changed = changed.filter(|(_, text)| self.changes(text));
         reached.keys.extend(changed.map(|(key, _)| key.clone()));
         reached
-    }
-
-    fn items(
-        &self,
-        from: &Map<String, Json>,
-        field: &str,
-        is_changed: impl Fn(&str) -> bool,
-        reached: &mut Reached,
-    ) {
-        let text = |json: &Json, field: &str| {
-            let text = json.get(field).and_then(Json::as_str);
-            text.unwrap_or_default().to_owned()
-        };
-        let Some(reference) = from.get(field) else {
-            return;
-        };
-        if !is_changed(&text(reference, "name")) {
-            return;
-        }
-        let items = reference.get("items").and_then(Json::as_array);
-        for item in items.into_iter().flatten() {
-            if matches!(&*text(item, "templateAs"), "" | "Values") {
-                reached.keys.insert(text(item, "key"));
-            } else {
-                reached.more.insert(MoreKeys::Template);
-            }
-        }
     }
 
     fn has_changed(&self) -> bool {
@@ -153,6 +126,33 @@ impl Templated<'_> {
             let is_single = || self.spec.data.iter().any(|entry| entry.secret_key == *key);
             self.read.keys.contains(key) || (!self.read.more.is_empty() && !is_single())
         })
+    }
+}
+
+/// Adds the keys that the texts of a ConfigMap or Secret render, if the object has changed or uses what has.
+fn items(
+    from: &Map<String, Json>,
+    field: &str,
+    is_changed: impl Fn(&str) -> bool,
+    reached: &mut Reached,
+) {
+    let text = |json: &Json, field: &str| {
+        let text = json.get(field).and_then(Json::as_str);
+        text.unwrap_or_default().to_owned()
+    };
+    let Some(reference) = from.get(field) else {
+        return;
+    };
+    if !is_changed(&text(reference, "name")) {
+        return;
+    }
+    let items = reference.get("items").and_then(Json::as_array);
+    for item in items.into_iter().flatten() {
+        if matches!(&*text(item, "templateAs"), "" | "Values") {
+            reached.keys.insert(text(item, "key"));
+        } else {
+            reached.more.insert(MoreKeys::Template);
+        }
     }
 }
 

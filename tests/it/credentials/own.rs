@@ -73,8 +73,9 @@ spec:
   refreshInterval: 1h
   secretStoreRef: {name: store, kind: SecretStore}
   data: [{secretKey: k, remoteRef: {key: db}}]
-";
-    world.apply_yaml(&objects.replace("REGION", region)).await;
+",
+        )
+        .await;
     world.ready("db", "SecretSynced").await;
     // As in the double.
     world.apply(values("v")).await;

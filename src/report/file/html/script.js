@@ -67,13 +67,16 @@
   let selected = null;
   const pane = byId("window");
   const body = byId("body");
+  // A workload and its ExternalSecret often have the same name, so a row is known by its place.
+  const places = new Map(rows.map((row, place) => [row, place]));
+  const button = (place) => body.querySelector('button[data-row="' + place + '"]');
   const cell = (text, attributes) => {
     const cell = make("td", attributes, text || "");
     if (text) cell.title = text;
     return cell;
   };
   const line = (row, index) => {
-    const open = make("button", { type: "button", "aria-controls": "details" }, row.namespace ? row.namespace + "/" + row.name : row.name);
+    const open = make("button", { type: "button", "aria-controls": "details", "data-row": String(places.get(row)) }, row.namespace ? row.namespace + "/" + row.name : row.name);
     open.addEventListener("click", () => details(row));
     return make("tr", { class: "row " + row.level, "aria-rowindex": String(index + 2), "aria-selected": String(row === selected) },
       cell(WORDS[row.level], { class: "level" }), cell(row.kind), make("td", {}, open), cell(row.store), cell(row.verdict), cell(row.outcome),
@@ -89,10 +92,10 @@
     const last = all ? chosen.length : Math.min(chosen.length, first + Math.ceil(pane.clientHeight / ROW) + 2 * MARGIN);
     if (shown[0] === first && shown[1] === last) return;
     shown = [first, last];
-    const focused = body.contains(document.activeElement) ? document.activeElement.textContent : null;
+    const focused = body.contains(document.activeElement) ? document.activeElement.dataset.row : undefined;
     const lines = chosen.slice(first, last).map((row, at) => line(row, first + at));
     body.replaceChildren(...(first > 0 ? [space(first)] : []), ...lines, ...(last < chosen.length ? [space(chosen.length - last)] : []));
-    if (focused !== null) [...body.querySelectorAll("button")].find((button) => button.textContent === focused)?.focus({ preventScroll: true });
+    if (focused !== undefined) button(focused)?.focus({ preventScroll: true });
   };
   const again = (all) => { shown = [-1, -1]; draw(all); };
   const choose = () => {
@@ -131,8 +134,7 @@
   };
   byId("close").addEventListener("click", () => {
     byId("details").hidden = true;
-    const name = selected.namespace ? selected.namespace + "/" + selected.name : selected.name;
-    ([...body.querySelectorAll("button")].find((button) => button.textContent === name) || pane).focus();
+    (button(places.get(selected)) || pane).focus();
   });
 
   // Timeline
