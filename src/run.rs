@@ -6,7 +6,10 @@
 //!
 //! Read-only commands use only the first part, [`read_and_plan`].
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use eso_model::Id;
 use pace::{Silence, Wait};
@@ -119,7 +122,7 @@ pub async fn read_and_plan(
         options,
         holds,
         only,
-        awaited,
+        ..
     } = context;
     let (cluster, clock) = (&connected.cluster, session.world.clock);
     let options = options.filter(|_| !policy.restart.is_empty());
@@ -136,20 +139,9 @@ pub async fn read_and_plan(
     named.check_found(&selected, cluster).await?;
     let (mut check, mut findings) = (None, Findings::default());
     if policy.drift.enabled {
-        let mut new = connected.check(session, policy, &mut discovered)?;
-        if awaited.is_some() {
-            new = new.keeping_versions();
-        }
-        let check = check.insert(new);
-        let (wanted, end) = (selected.checked(), session.world.check_ends());
-        let checking = async {
-            match awaited {
-                Some(awaited) => awaited.check(check, &inventory, &wanted, end).await,
-                None => check.first(&inventory, &wanted, end).await,
-            }
-        };
-        let checking = session.in_phase(Phase::Check, checking);
-        findings = session.unless_stopped(checking).await?;
+        let wanted = selected.checked();
+        let (new, found) = Box::pin(checked(context, &mut discovered, &inventory, &wanted)).await?;
+        (check, findings) = (Some(new), found);
     }
     let requests = cluster.requests();
     let mut workloads = Workloads::default();
@@ -180,6 +172,32 @@ pub async fn read_and_plan(
         requests,
     };
     Ok((snapshot, plan))
+}
+
+/// Checks these ExternalSecrets for drift.
+async fn checked(
+    context: Context<'_>,
+    discovered: &mut Discovered,
+    inventory: &Inventory,
+    wanted: &BTreeSet<Id>,
+) -> Result<(Check, Findings), Failure> {
+    let session = context.session;
+    let mut check = context
+        .connected
+        .check(session, context.policy, discovered)?;
+    if context.awaited.is_some() {
+        check = check.keeping_versions();
+    }
+    let end = session.world.check_ends();
+    let checking = async {
+        match context.awaited {
+            Some(awaited) => awaited.check(&mut check, inventory, wanted, end).await,
+            None => check.first(inventory, wanted, end).await,
+        }
+    };
+    let checking = session.in_phase(Phase::Check, checking);
+    let findings = session.unless_stopped(checking).await?;
+    Ok((check, findings))
 }
 
 /// What a pipeline did.

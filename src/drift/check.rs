@@ -302,14 +302,7 @@ impl Check {
                 () = &mut end => break,
             }
         }
-        for (_, members) in &groups {
-            for member in members {
-                findings.entry(member.id.clone()).or_insert_with(|| {
-                    let detail = "the computing of its data did not end in time";
-                    Finding::unverifiable(Unverifiable::new(unread::NOT_READ_IN_TIME, detail))
-                });
-            }
-        }
+        add_missing(&mut findings, &groups);
         findings.retain(|id, _| wanted.contains(id));
         findings
     }
@@ -391,6 +384,16 @@ impl<'a> Judging<'a> {
         };
         let judged = workers.compute(&id.namespace, move || group.judge());
         judged.await.unwrap_or_else(|_| failed(members))
+    }
+}
+
+/// Adds the findings of those that were not judged in time.
+fn add_missing(findings: &mut BTreeMap<Id, Finding>, groups: &[(Id, Vec<&ExternalSecret>)]) {
+    for member in groups.iter().flat_map(|(_, members)| members) {
+        findings.entry(member.id.clone()).or_insert_with(|| {
+            let detail = "the computing of its data did not end in time";
+            Finding::unverifiable(Unverifiable::new(unread::NOT_READ_IN_TIME, detail))
+        });
     }
 }
 

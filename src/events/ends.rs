@@ -146,9 +146,10 @@ fn need(end: End) -> Need {
 
 /// What was compared with an older version than the event's is not done.
 const fn of_read(end: End, is_missing: bool) -> End {
-    match end {
-        End::InSync | End::Synced if is_missing => End::NotYetVisible,
-        end => end,
+    if is_missing && matches!(end, End::InSync | End::Synced) {
+        End::NotYetVisible
+    } else {
+        end
     }
 }
 

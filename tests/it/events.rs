@@ -151,19 +151,19 @@ async fn line_that_is_not_understood_is_named_by_its_number() {
 #[tokio::test]
 async fn events_of_unknown_kinds_are_counted_by_name() {
     let workspace = Workspace::new(Vec::new());
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     for number in 0..30 {
         let kind = format!("New Kind {:02}", number / 2 * 2);
         let mut event = rotated("prod/web/cdn");
         event["detail-type"] = json!(kind);
-        lines.push_str(&format!("{event}\n"));
+        lines.push(event.to_string());
     }
     for kind in 0..10 {
         let mut event = rotated("prod/web/cdn");
         event["detail-type"] = json!(format!("Other {kind}"));
-        lines.push_str(&format!("{event}\n"));
+        lines.push(event.to_string());
     }
-    let path = workspace.file("events.json", &lines);
+    let path = workspace.file("events.json", &lines.join("\n"));
     let path = path.to_str().expect("UTF-8");
     let from = ["events", "--sandbox", "--from", path, "-o", "json"];
     let outcome = run(&workspace, &from).await;

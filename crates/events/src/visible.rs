@@ -178,142 +178,63 @@ mod tests {
         group.sight(read, at(105))
     }
 
-    /// The event is of second 100, and it is looked at in second 105.
+    /// Key, version and time of the event; the version that is asked for; ID and time of the version that was read; the result.
+    const TABLE: &str = "
+ARN b 100 - b 90 Visible
+ARN b 100 - a 90 NotYet
+ARN b 100 - a - NotYet
+# Events in reverse, or delivered twice.
+ARN b 100 - c 101 Visible
+ARN b - - a 90 NotYet
+# A stage that is not the current one.
+ARN b 100 blue a 90 NotYet
+ARN b 100 blue b 90 Visible
+# No version: a rotation that has succeeded made its version before.
+ARN - 100 - a 90 Unknown
+ARN - 100 - b 100 Visible
+ARN - - - b 100 Unknown
+ARN b 100 - - 90 Unknown
+PARAMETER - 100 - 7 99 Unknown
+PARAMETER - 100 - 8 100 Visible
+URL 0aFf 100 - 0AfF 99 Visible
+URL 0aff 100 - 0afe 99 NotYet
+URL 0aff 100 - 0afe 100 Visible
+URL 0aff 100 0aff 0aff 99 Visible
+NAME 10 100 - 10 - Visible
+NAME 10 100 latest 9 - NotYet
+NAME 9 100 - 10 - Visible
+NAME latest 100 - 10 - Unknown
+# An alias that somebody moves later, or has moved already.
+NAME 10 100 blue 9 - Unknown
+NAME 10 100 blue 10 - Visible
+NAME - 100 - 1 - Unknown
+";
+
+    /// It is looked at in second 105.
     #[test]
     fn version_of_the_event_or_a_newer_one_is_visible() {
-        use Sight::{NotYet, Unknown, Visible};
-        let table = [
-            // key, version and time of the event, asked version, version and time that were read
-            (ARN, Some("b"), Some(100), "", Some("b"), Some(90), Visible),
-            (ARN, Some("b"), Some(100), "", Some("a"), Some(90), NotYet),
-            (ARN, Some("b"), Some(100), "", Some("a"), None, NotYet),
-            // Events in reverse, or delivered twice.
-            (ARN, Some("b"), Some(100), "", Some("c"), Some(101), Visible),
-            (ARN, Some("b"), None, "", Some("a"), Some(90), NotYet),
-            // A stage that is not the current one.
-            (
-                ARN,
-                Some("b"),
-                Some(100),
-                "blue",
-                Some("a"),
-                Some(90),
-                NotYet,
-            ),
-            (
-                ARN,
-                Some("b"),
-                Some(100),
-                "blue",
-                Some("b"),
-                Some(90),
-                Visible,
-            ),
-            // No version: a rotation that has succeeded made its version before.
-            (ARN, None, Some(100), "", Some("a"), Some(90), Unknown),
-            (ARN, None, Some(100), "", Some("b"), Some(100), Visible),
-            (ARN, None, None, "", Some("b"), Some(100), Unknown),
-            (ARN, Some("b"), Some(100), "", None, Some(90), Unknown),
-            (PARAMETER, None, Some(100), "", Some("7"), Some(99), Unknown),
-            (
-                PARAMETER,
-                None,
-                Some(100),
-                "",
-                Some("8"),
-                Some(100),
-                Visible,
-            ),
-            (
-                URL,
-                Some("0aFf"),
-                Some(100),
-                "",
-                Some("0AfF"),
-                Some(99),
-                Visible,
-            ),
-            (
-                URL,
-                Some("0aff"),
-                Some(100),
-                "",
-                Some("0afe"),
-                Some(99),
-                NotYet,
-            ),
-            (
-                URL,
-                Some("0aff"),
-                Some(100),
-                "",
-                Some("0afe"),
-                Some(100),
-                Visible,
-            ),
-            (
-                URL,
-                Some("0aff"),
-                Some(100),
-                "0aff",
-                Some("0aff"),
-                Some(99),
-                Visible,
-            ),
-            (NAME, Some("10"), Some(100), "", Some("10"), None, Visible),
-            (
-                NAME,
-                Some("10"),
-                Some(100),
-                "latest",
-                Some("9"),
-                None,
-                NotYet,
-            ),
-            (NAME, Some("9"), Some(100), "", Some("10"), None, Visible),
-            (
-                NAME,
-                Some("latest"),
-                Some(100),
-                "",
-                Some("10"),
-                None,
-                Unknown,
-            ),
-            // An alias that somebody moves later, or has moved already.
-            (
-                NAME,
-                Some("10"),
-                Some(100),
-                "blue",
-                Some("9"),
-                None,
-                Unknown,
-            ),
-            (
-                NAME,
-                Some("10"),
-                Some(100),
-                "blue",
-                Some("10"),
-                None,
-                Visible,
-            ),
-            (NAME, None, Some(100), "", Some("1"), None, Unknown),
-        ];
-        for (row, (key, version, seconds, asked, id, created, expected)) in
-            table.into_iter().enumerate()
-        {
-            let provider = match key {
-                ARN => AWS,
-                PARAMETER => SSM,
-                URL => AZURE,
-                _ => GOOGLE,
+        let rows = TABLE
+            .lines()
+            .filter(|row| !row.is_empty() && !row.starts_with('#'));
+        for row in rows {
+            let row: Vec<&str> = row.split(' ').collect();
+            let [key, version, seconds, asked, id, created, expected] = row[..] else {
+                panic!("{row:?}");
             };
-            let read = read(key, id, created);
-            let group = group(key, version, seconds);
-            let sight = sight(&group, &provider, &secret(asked), &read);
-            assert_eq!(sight, expected, "row {row}");
+            let (provider, key) = match key {
+                "ARN" => (AWS, ARN),
+                "PARAMETER" => (SSM, PARAMETER),
+                "URL" => (AZURE, URL),
+                "NAME" => (GOOGLE, NAME),
+                other => panic!("{other}"),
+            };
+            let text = |field| Some(field).filter(|field| *field != "-");
+            let number = |field: &str| field.parse::<i64>().ok();
+            let read = read(key, text(id), number(created));
+            let group = group(key, text(version), number(seconds));
+            let asked = secret(text(asked).unwrap_or_default());
+            let sight = sight(&group, &provider, &asked, &read);
+            assert_eq!(format!("{sight:?}"), expected, "{row:?}");
         }
     }
 

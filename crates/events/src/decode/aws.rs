@@ -39,7 +39,7 @@ fn label_updated(event: &Json) -> Notice {
     let label = text(event, "/detail/labelUpdated").unwrap_or_default();
     let stages = match pending([label]) {
         Ok(stages) => stages,
-        Err(why) => return why,
+        Err(why) => return Notice::irrelevant(why),
     };
     let arn = text(event, "/resources/0").or_else(|| text(event, "/resources"));
     // Its name is exact, so the suffix of the ARN need not be guessed.
@@ -51,11 +51,11 @@ fn label_updated(event: &Json) -> Notice {
 }
 
 /// The stages that reads can ask for. An error if all of them are those of versions that are not current.
-fn pending<'a>(stages: impl IntoIterator<Item = &'a str>) -> Result<Touched, Notice> {
+fn pending<'a>(stages: impl IntoIterator<Item = &'a str>) -> Result<Touched, Ignored> {
     let stages: BTreeSet<String> = stages.into_iter().map(str::to_owned).collect();
     let other = |stage: &String| matches!(&**stage, "AWSPENDING" | "AWSPREVIOUS" | "AWSPREVIEW");
     if !stages.is_empty() && stages.iter().all(other) {
-        return Err(Notice::irrelevant(Ignored::Pending));
+        return Err(Ignored::Pending);
     }
     if stages.contains("") || stages.is_empty() {
         return Ok(Touched::Any);
@@ -95,7 +95,7 @@ fn secret_call(event: &Json) -> Notice {
         _ => Vec::new(),
     };
     let touched = match (name, pending(stages.iter().copied())) {
-        (_, Err(why)) => return why,
+        (_, Err(why)) => return Notice::irrelevant(why),
         ("PutSecretValue" | "UpdateSecret" | "CreateSecret", Ok(Touched::Any)) => {
             Touched::current()
         }
