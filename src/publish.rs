@@ -276,21 +276,7 @@ impl Job<'_> {
             items.push(prepare);
         }
         remove_unpublishable(&mut planned, &mut items);
-        let mut facts = Facts {
-            items: planned,
-            names: self
-                .publish
-                .items
-                .iter()
-                .map(|it| it.name.clone())
-                .collect(),
-            marks,
-            binds_marks: self.publish.key.is_some(),
-            reads: None,
-            newer: BTreeSet::new(),
-            now: self.clock.now(),
-            ceilings: self.ceilings,
-        };
+        let mut facts = self.facts(planned, marks);
         let run_key = RunKey::from_bytes(*random()?);
         let how = Look {
             places: &places,
@@ -308,6 +294,21 @@ impl Job<'_> {
             run_key,
             plan,
         })
+    }
+
+    /// What is known before the providers are asked.
+    fn facts(&self, items: Vec<Item>, marks: MarkKey) -> Facts {
+        let all = self.publish.items.iter();
+        Facts {
+            items,
+            names: all.map(|item| item.name.clone()).collect(),
+            marks,
+            binds_marks: self.publish.key.is_some(),
+            reads: None,
+            newer: BTreeSet::new(),
+            now: self.clock.now(),
+            ceilings: self.ceilings,
+        }
     }
 
     /// The key of the marks.

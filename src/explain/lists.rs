@@ -211,7 +211,7 @@ fn capitalised(text: &str) -> String {
 }
 
 /// The words of sources and keys that are not words of a file.
-const PUBLISH: [(&str, &str); 24] = [
+const PUBLISH: [(&str, &str); 25] = [
     (
         "artifact-address",
         "The artifact's address is not that of the source-controller of its namespace.",
@@ -269,6 +269,10 @@ const PUBLISH: [(&str, &str); 24] = [
     (
         "source-ambiguous",
         "The Application has more than one source, and the policy chooses none.",
+    ),
+    (
+        "source-not-allowed",
+        "A link in `source.path.dir` leads to a folder that `--allow-source` does not permit.",
     ),
     (
         "source-not-found",

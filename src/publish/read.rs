@@ -180,8 +180,8 @@ impl Reading<'_> {
         if !publish::name::accepts_empty(&self.store) {
             let of_empty = stops.iter_mut();
             for stop in of_empty.filter(|stop| stop.reason == repository::Reason::EmptyValue) {
-                stop.message =
-                    "the value is empty, which the provider refuses; remove the key".to_owned();
+                let message = "the value is empty, which the provider refuses; remove the key";
+                message.clone_into(&mut stop.message);
             }
         }
         self.add_faults(stops);

@@ -665,7 +665,9 @@ fn vault() -> Facts {
             space: |settings| {
                 let part = |pointer| at(settings, pointer).trim_matches('/').to_owned();
                 let server = normalized(at(settings, "/server"));
-                vec![server, part("/namespace"), part("/path")]
+                // Vault's name for no namespace.
+                let namespace = Some(part("/namespace")).filter(|name| name != "root");
+                vec![server, namespace.unwrap_or_default(), part("/path")]
             },
             canonical: |name| {
                 let parts = name.split('/').filter(|part| !part.is_empty());

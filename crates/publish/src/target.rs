@@ -193,6 +193,16 @@ mod tests {
     }
 
     #[test]
+    fn root_namespace_of_vault_is_no_namespace() {
+        let of = |namespace: &str| {
+            let settings =
+                json!({"server": "https://v:8200", "path": "kv", "namespace": namespace});
+            key("vault", &settings, "db")
+        };
+        assert!(of("root") == of("") && of("/root/") == of("") && of("root/a") != of(""));
+    }
+
+    #[test]
     fn provider_that_is_not_written_has_no_store() {
         for kind in [
             ProviderKind::Kubernetes,

@@ -236,10 +236,10 @@ mod tests {
         let outside = folder();
         let real = outside.path().canonicalize().expect("a path");
         symlink("root", real.join("current")).expect("a link");
-        let read = |path: &str| Tree::from_real_directory(&real.join(path), &|_| true);
-        assert!(read("root").is_ok_and(|tree| tree.get("top").is_ok()));
+        let opened = |path: &str| Tree::from_real_directory(&real.join(path), &|_| true);
+        assert!(opened("root").is_ok_and(|tree| tree.get("top").is_ok()));
         for path in ["current", "current/a", "root/../root", "nowhere"] {
-            let fault = read(path).err().map(|fault| fault.reason);
+            let fault = opened(path).err().map(|fault| fault.reason);
             assert_eq!(fault, Some(Reason::Unreadable), "{path}");
         }
     }

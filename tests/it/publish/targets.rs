@@ -63,7 +63,12 @@ pub(crate) trait Target: Sized {
 
     /// A workspace whose item `app` publishes `app.env` through a proxy, with this prefix, which is the publisher's name, too.
     fn workspace(&self, route: &Route, owner: &str) -> Workspace {
-        let mut workspace = Workspace::new(Vec::new());
+        self.workspace_with(Vec::new(), route, owner)
+    }
+
+    /// The same with more arguments for all commands.
+    fn workspace_with(&self, arguments: Vec<String>, route: &Route, owner: &str) -> Workspace {
+        let mut workspace = Workspace::new(arguments);
         self.prepare(route, &mut workspace);
         let (to, url) = (self.to(&route.url), &route.url);
         let policy = format!(

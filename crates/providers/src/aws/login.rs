@@ -423,8 +423,7 @@ fn has_nothing(ambient: &Ambient, failed: &Unread) -> bool {
             .get(*name)
             .is_some_and(|value| !value.is_empty())
     };
-    [NO_CREDENTIALS, NOT_FETCHED].contains(&&*failed.why.detail)
-        && !NAMES.iter().any(|name| is_set(name))
+    [NO_CREDENTIALS, NOT_FETCHED].contains(&&*failed.why.detail) && !NAMES.iter().any(is_set)
 }
 
 fn with(config: &SdkConfig, provider: SharedCredentialsProvider) -> SdkConfig {
