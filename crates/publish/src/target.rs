@@ -199,7 +199,7 @@ mod tests {
                 json!({"server": "https://v:8200", "path": "kv", "namespace": namespace});
             key("vault", &settings, "db")
         };
-        assert!(of("root") == of("") && of("/root/") == of("") && of("root/a") != of(""));
+        assert!(of("root") == of("") && of("root/") == of("") && of("root/a") != of(""));
     }
 
     #[test]
