@@ -28,12 +28,7 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
     let started = session.world.clock.now();
     let entry = |namespace: &str| only(name, namespace);
     let (mut flags, ceilings) = (reading(&args.providers), Ceilings::default());
-    // Stamps can be compared only with the key in this namespace.
-    let lock_namespace = LockNamespace::of_reader(&args.home, session).of_stamps();
-    let options = lock_namespace.map(|lock_namespace| Options {
-        lock_namespace: Some(lock_namespace),
-        ..Options::default()
-    });
+    let options = stamps(&args, session);
     if options.is_some() {
         let rule = restart_by_reference(RestartWhen::Changed);
         flags.insert("restart".to_owned(), rule);
@@ -85,6 +80,15 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
         |diagnosis, _| diagnosis.text(),
     )?;
     Ok(diagnosis.exit())
+}
+
+/// How the stamps of workloads are read: they can be compared only with the key in the lock namespace.
+fn stamps(args: &DiagnoseArgs, session: &Session) -> Option<Options> {
+    let lock_namespace = LockNamespace::of_reader(&args.home, session).of_stamps()?;
+    Some(Options {
+        lock_namespace: Some(lock_namespace),
+        ..Options::default()
+    })
 }
 
 /// The name of the ExternalSecret.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr};
 
 use crate::screen::Screen;
 
@@ -196,7 +196,7 @@ struct Fitted {
 impl Fitted {
     fn new<'a>(header: Header, texts: impl Iterator<Item = &'a str> + Clone) -> Self {
         let title = header.title.width();
-        let natural = texts.clone().map(|text| text.width()).max();
+        let natural = texts.clone().map(UnicodeWidthStr::width).max();
         let natural = natural.unwrap_or_default().max(title);
         let shortest = match header.cut {
             None => natural,
@@ -322,9 +322,11 @@ fn shortened(text: &str, width: usize, cut: Option<Cut>) -> String {
 /// The first parts of a list in this width, at least one, and the number of the others.
 fn first_parts(list: &str, width: usize) -> String {
     let parts: Vec<&str> = list.split(", ").collect();
-    let form = |shown: usize| match parts.len() - shown {
-        0 => list.to_owned(),
-        others => format!("{}, {others} more", parts[..shown].join(", ")),
+    let form = |shown: usize| match parts.split_at_checked(shown) {
+        Some((shown, others)) if !others.is_empty() => {
+            format!("{}, {} more", shown.join(", "), others.len())
+        }
+        Some(_) | None => list.to_owned(),
     };
     let fitting = (1..=parts.len()).rev().find(|&n| form(n).width() <= width);
     form(fitting.unwrap_or(1))

@@ -103,6 +103,24 @@ async fn every_command_that_reads_a_policy_has_the_ceilings() {
 }
 
 #[tokio::test]
+async fn a_sync_by_name_stays_within_its_ceilings() {
+    let server = server().await;
+    let mut world = world(&server, "vault").await;
+    world.bin.set("ESO_SYNC_ALLOW", "sync");
+    let sync = ["sync", "x", "-n", &world.namespace, "--yes"];
+    for (flags, needs) in [
+        (&["--on-still-stale", "recreate"][..], "refetch,recreate"),
+        (&["--restart"], "restart"),
+    ] {
+        let refused = world.bin.run(&[&sync[..], flags].concat()).await;
+        refused.exits(2);
+        let add = format!("or add --allow {needs}");
+        assert!(refused.stderr.contains(&add), "{}", refused.stderr);
+    }
+    assert!(server.asked().is_empty());
+}
+
+#[tokio::test]
 async fn the_token_of_the_api_server_needs_its_own_flag() {
     let server = server().await;
     let world = world(&server, "https://issuer").await;

@@ -226,6 +226,14 @@ async fn a_pending_restart_needs_no_sync(world: World) {
         .await;
     status.exits(0);
     assert_eq!(status.document()["restarts"][0]["behind"], json!(true));
+    let web = async |exit: i32| {
+        let diagnose = ["diagnose", "db", "-n", &world.namespace, "-o", "json"];
+        let document = world.bin.run(&diagnose).await.exits(exit).document();
+        let links = document["links"].as_array().expect("links");
+        let web = links.iter().find(|link| link["about"] == "Deployment/web");
+        web.expect("the consumer")["health"].clone()
+    };
+    assert_eq!(web(1).await, "wrong");
     let outcome = world
         .bin
         .run(&["restart", "--config", path, "-o", "json"])
