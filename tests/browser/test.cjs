@@ -96,7 +96,9 @@ const tests = {
     assert.ok((await page.locator("#chain li").count()) >= 3);
     await page.click("#close");
     assert.equal(await page.evaluate(() => document.activeElement.tagName), "BUTTON");
-    // An ExternalSecret and a workload of one name: the focus returns to the row that was opened.
+  },
+  async "returns to the row that was opened, also if a workload and its ExternalSecret have one name"(browser) {
+    const page = await open(browser, restarts);
     const kinds = page.locator("#body tr.row", { has: page.locator("button", { hasText: /^shop\/catalog$/ }) });
     const last = kinds.last();
     assert.ok((await kinds.count()) >= 2);

@@ -107,8 +107,8 @@ const PLAIN: [(usize, bool); 2] = [(80, false), (120, false)];
 screens! {
     run: ["run", "--sandbox", "--quiet"], ALL;
     plan: ["plan", "--sandbox", "--quiet"], ALL;
-    status: ["status", "--sandbox=bad-day", "--quiet"], ALL;
-    sync: ["sync", "--all", "--yes", "--sandbox", "--quiet", "-n", "payments"], ALL;
+    status: ["status", "-n", "web", "--sandbox=bad-day", "--quiet"], ALL;
+    sync: ["sync", "--all", "--yes", "--restart", "--sandbox", "--quiet", "-n", "shop"], ALL;
     restart: ["restart", "--sandbox", "--quiet"], ALL;
     diagnose: ["diagnose", "--sandbox=bad-day", "--quiet"], PLAIN;
     events: ["events", "--sandbox=bad-day", "--quiet"], ALL;
