@@ -1,5 +1,4 @@
-//! The trace of a run: a span for the run, below it one for each phase, and below these one for each object that was worked on or needs
-//! attention. Pure.
+//! The trace of a run: a span for the run, below it one for each phase, and below these one for each object. Pure.
 
 use jiff::Timestamp;
 use opentelemetry_proto::tonic::{
@@ -53,11 +52,9 @@ pub(super) fn of(
         trace,
         root: span_id(&sheet.run.id, "run"),
     };
-    let rows: Vec<&Row> = sheet
-        .rows
-        .iter()
-        .filter(|row| row.level >= Level::Changed || run.own_time(row).is_some())
-        .collect();
+    let mut rows: Vec<&Row> = sheet.rows.iter().collect();
+    // If there are too many, those that were left alone have none.
+    rows.sort_by_key(|row| row.level < Level::Changed && run.own_time(row).is_none());
     let mut root = run.root(command, rows.len().saturating_sub(MOST));
     root.parent_span_id = parent
         .map(|parent| parent.span.to_vec())
