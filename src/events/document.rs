@@ -47,9 +47,11 @@ pub struct EventsSummary {
     pub reasons: BTreeMap<&'static str, usize>,
     /// The number of events of known sources whose kind is not known, by the name of the kind. They are `irrelevant`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
     pub unknown_kinds: BTreeMap<Foreign, usize>,
     /// The lines of the file that are not understood, the first 100 of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
     pub unreadable_lines: Vec<usize>,
     /// The number of keys by how the work for them ended.
     pub keys: BTreeMap<&'static str, usize>,

@@ -82,18 +82,14 @@ impl Group {
     /// True if the version that was read is the event's or newer.
     fn sees(&self, provider: &ProviderKind, read: &ReadVersion) -> bool {
         let named = self.version.as_deref().zip(read.id.as_deref());
-        let is_named = named.is_some_and(|(event, read)| match provider {
-            ProviderKind::GcpSecretManager => {
+        let is_named = named.is_some_and(|(event, read)| {
+            if *provider == ProviderKind::GcpSecretManager {
                 let both = number(event).zip(number(read));
-                both.is_some_and(|(event, read)| read >= event)
+                return both.is_some_and(|(event, read)| read >= event);
             }
-            ProviderKind::AzureKeyVault => event.eq_ignore_ascii_case(read),
-            ProviderKind::SecretsManager
-            | ProviderKind::ParameterStore
-            | ProviderKind::Fake
-            | ProviderKind::Kubernetes
-            | ProviderKind::Vault
-            | ProviderKind::Other(_) => event == read,
+            // IDs of Key Vault are hexadecimal.
+            let ignores_case = *provider == ProviderKind::AzureKeyVault;
+            event == read || ignores_case && event.eq_ignore_ascii_case(read)
         });
         let written = self.at.zip(read.created);
         is_named || written.is_some_and(|(event, read)| read >= event)
