@@ -5,6 +5,7 @@ mod sheet;
 use std::{collections::BTreeSet, fmt::Write as _};
 
 use eso_model::{
+    Id,
     expected::{Difference, why},
     texts, unread,
 };
@@ -120,11 +121,9 @@ impl PodData {
             let pods = step.old_pods.clone();
             return Self::Old { pods };
         }
-        if !decision.assumed.is_empty() {
-            return Self::Unstamped;
-        }
-        let write = decision.write.as_ref();
-        if write.is_some_and(|write| !write.stamp.assumed.is_empty()) {
+        let written = decision.write.iter().map(|write| &write.stamp.assumed);
+        let mut assumed = written.chain([&decision.assumed]);
+        if assumed.any(|secrets| !secrets.is_empty()) {
             return Self::Unstamped;
         }
         if decision.reason.needs_attention() {
@@ -441,12 +440,14 @@ fn consumer_of(consumer: &Consumer, facts: Facts<'_>, notes: &mut Notes) {
         .as_ref()
         .is_some_and(|it| it.verdict != Verdict::InSync);
     if is_behind && !drifts {
-        let id = &facts.item.id;
-        notes.then(format!(
-            "eso-sync sync {} -n {} --restart",
-            id.name, id.namespace
-        ));
+        notes.then(sync_of(&facts.item.id, true));
     }
+}
+
+/// The command that syncs an ExternalSecret.
+fn sync_of(id: &Id, restarts: bool) -> String {
+    let restart = if restarts { " --restart" } else { "" };
+    format!("eso-sync sync {} -n {}{restart}", id.name, id.namespace)
 }
 
 fn suggest_fix(facts: Facts<'_>, finding: &Finding, notes: &mut Notes) {
@@ -458,7 +459,6 @@ fn suggest_fix(facts: Facts<'_>, finding: &Finding, notes: &mut Notes) {
         let next = next_step_of(why.reason).map(str::to_owned);
         notes.then(next.unwrap_or_else(|| format!("eso-sync explain {}", why.reason)));
     } else if finding.verdict.is_drift() {
-        let id = &facts.item.id;
         if finding.verdict == Verdict::Tampered {
             notes.then("find out who edits the Secret: the next sync overwrites the change");
         }
@@ -467,11 +467,7 @@ fn suggest_fix(facts: Facts<'_>, finding: &Finding, notes: &mut Notes) {
             return;
         }
         let used = facts.consumers.is_ok_and(|consumers| !consumers.is_empty());
-        let restart = if used { " --restart" } else { "" };
-        notes.then(format!(
-            "eso-sync sync {} -n {}{restart}",
-            id.name, id.namespace
-        ));
+        notes.then(sync_of(&facts.item.id, used));
     }
 }
 

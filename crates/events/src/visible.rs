@@ -34,13 +34,14 @@ pub enum Sight {
     NotYet,
 }
 
-/// A read of a key, and what its answer names. Its version is None if the answer names none.
+/// A read of a key, with the version in the provider's answer.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadKey<'a> {
     pub provider: &'a ProviderKind,
     /// Where the store reads.
     pub store: &'a Realm,
     pub what: &'a What,
+    /// None if the answer has no version.
     pub version: Option<&'a ReadVersion>,
 }
 
